@@ -1,0 +1,1 @@
+//! People, organizations, products and devices (contract 2.2).

@@ -1,0 +1,242 @@
+//! How deliveries end, and whether they are tried again (contract 4.3). Decisions only: nothing here waits or writes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// The three ways in which a delivery ends. The history counts exactly one of them per matched event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The destination answered 2xx.
+    Success,
+    /// The last attempt failed.
+    Error,
+    /// The last attempt was not made: the destination was sleeping, or the integration went away before it.
+    Skipped,
+}
+
+impl Outcome {
+    /// The name used in the API, the log and the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Error => "error",
+            Outcome::Skipped => "skipped",
+        }
+    }
+}
+
+/// What one attempt came to, as far as retrying is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptClass {
+    /// 2xx.
+    Success,
+    /// A 4xx other than 408 and 429, a 3xx, or a request that could not be built: trying again cannot help.
+    Final,
+    /// A timeout, network error, 5xx, 408 or 429; with the `Retry-After` of a 429 or 503, in milliseconds.
+    Passing {
+        /// What the destination asked for.
+        retry_after_ms: Option<i64>,
+    },
+    /// Not attempted: the destination sleeps.
+    Sleeping,
+}
+
+impl AttemptClass {
+    /// Classifies an HTTP status.
+    pub fn of_status(status: u16, retry_after_ms: Option<i64>) -> AttemptClass {
+        match status {
+            200..=299 => AttemptClass::Success,
+            429 | 503 => AttemptClass::Passing { retry_after_ms },
+            408 | 500..=599 => AttemptClass::Passing { retry_after_ms: None },
+            _ => AttemptClass::Final,
+        }
+    }
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The delivery has ended so.
+    Done(Outcome),
+    /// Try again at this time; the attempt after has this number, counted from 1.
+    RetryAt {
+        /// When.
+        at: Timestamp,
+        /// The number of that attempt.
+        attempt: u32,
+    },
+}
+
+/// Longest `Retry-After` that is honoured, in milliseconds; a longer one is answered by the usual delay.
+pub const RETRY_AFTER_MAX_MS: i64 = 60_000;
+
+/// Decides what follows attempt number `attempt` (1 = the first) of class `class` that ended at `now`.
+///
+/// `delays_ms[n]` is the wait before attempt `n + 2`; after the last one the delivery is dropped.
+pub fn decide_retry(class: AttemptClass, attempt: u32, now: Timestamp, delays_ms: &[i64]) -> Next {
+    let (ended, asked) = match class {
+        AttemptClass::Success => return Next::Done(Outcome::Success),
+        AttemptClass::Final => return Next::Done(Outcome::Error),
+        AttemptClass::Passing { retry_after_ms } => (Outcome::Error, retry_after_ms),
+        AttemptClass::Sleeping => (Outcome::Skipped, None),
+    };
+    let usual = usize::try_from(attempt).ok().and_then(|n| delays_ms.get(n.saturating_sub(1)));
+    match usual {
+        None => Next::Done(ended),
+        Some(usual) => {
+            let asked = asked.filter(|ms| (0..=RETRY_AFTER_MAX_MS).contains(ms));
+            Next::RetryAt { at: now.plus_ms(asked.unwrap_or(*usual)), attempt: attempt + 1 }
+        }
+    }
+}
+
+/// How a destination did of late, for one owner and host:port. Kept by its lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Failures beyond successes; each success takes as much away as [`SUCCESS_WORTH`] failures add.
+    pub score: u32,
+    /// When the last attempt that counted as a failure ended.
+    pub last_failure: Timestamp,
+    /// A probe was let through at this time and has not ended.
+    pub probing_since: Option<Timestamp>,
+}
+
+/// Failures that put a destination to sleep.
+pub const SLEEP_AFTER_FAILURES: u32 = 100;
+/// Highest score: bounds how many successes end a long failure.
+pub const SCORE_MAX: u32 = 120;
+/// How many failures one success makes good.
+pub const SUCCESS_WORTH: u32 = 5;
+/// How long a sleeping destination is left alone before one attempt is let through, in milliseconds.
+pub const QUIET_MS: i64 = 5_000;
+/// A probe that has not ended in this time is given up for another, in milliseconds (longer than a delivery's timeout).
+pub const PROBE_MAX_MS: i64 = 30_000;
+
+/// Whether an attempt may be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Make it.
+    Go,
+    /// Make it: it tells whether the destination is back. The caller records it with [`Health::probe`].
+    Probe,
+    /// Skip it.
+    Sleep,
+}
+
+impl Health {
+    /// Decides whether an attempt may be made at `now`.
+    pub fn admit(&self, now: Timestamp) -> Admission {
+        if self.score < SLEEP_AFTER_FAILURES {
+            return Admission::Go;
+        }
+        let probe_running = self.probing_since.is_some_and(|at| now.0 - at.0 < PROBE_MAX_MS);
+        if probe_running || now.0 - self.last_failure.0 < QUIET_MS { Admission::Sleep } else { Admission::Probe }
+    }
+
+    /// Notes that a probe has begun.
+    pub fn probe(&mut self, now: Timestamp) {
+        self.probing_since = Some(now);
+    }
+
+    /// Notes how an attempt ended. An answer that only refuses this request (a final 4xx) says nothing of the
+    /// destination's health, except that it is there.
+    pub fn record(&mut self, class: AttemptClass, now: Timestamp) {
+        let was_probe = self.probing_since.take().is_some();
+        match class {
+            AttemptClass::Success if was_probe => self.score = 0,
+            AttemptClass::Success => self.score = self.score.saturating_sub(SUCCESS_WORTH),
+            AttemptClass::Passing { .. } => {
+                self.score = (self.score + 1).min(SCORE_MAX);
+                self.last_failure = now;
+            }
+            AttemptClass::Final if was_probe => self.score = 0,
+            AttemptClass::Final | AttemptClass::Sleeping => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSING: AttemptClass = AttemptClass::Passing { retry_after_ms: None };
+    const DELAYS: [i64; 2] = [30_000, 60_000];
+
+    #[test]
+    fn statuses_are_classified() {
+        for (status, class) in [
+            (200, AttemptClass::Success),
+            (204, AttemptClass::Success),
+            (301, AttemptClass::Final),
+            (400, AttemptClass::Final),
+            (404, AttemptClass::Final),
+            (408, PASSING),
+            (429, AttemptClass::Passing { retry_after_ms: Some(7) }),
+            (500, PASSING),
+            (502, PASSING),
+            (503, AttemptClass::Passing { retry_after_ms: Some(7) }),
+        ] {
+            assert_eq!(AttemptClass::of_status(status, Some(7)), class, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_passing_failure_is_tried_again_after_30_and_60_seconds_and_then_dropped() {
+        let now = Timestamp(1_000);
+        let asked = |ms| AttemptClass::Passing { retry_after_ms: Some(ms) };
+        let at = |ms, attempt| Next::RetryAt { at: Timestamp(ms), attempt };
+        for (class, attempt, next) in [
+            (AttemptClass::Success, 1, Next::Done(Outcome::Success)),
+            (AttemptClass::Final, 1, Next::Done(Outcome::Error)),
+            (PASSING, 1, at(31_000, 2)),
+            (PASSING, 2, at(61_000, 3)),
+            (PASSING, 3, Next::Done(Outcome::Error)),
+            (asked(5_000), 1, at(6_000, 2)),
+            (asked(60_000), 2, at(61_000, 3)),
+            (asked(60_001), 1, at(31_000, 2)),
+            (asked(5_000), 3, Next::Done(Outcome::Error)),
+            (AttemptClass::Sleeping, 1, at(31_000, 2)),
+            (AttemptClass::Sleeping, 3, Next::Done(Outcome::Skipped)),
+        ] {
+            assert_eq!(decide_retry(class, attempt, now, &DELAYS), next, "{class:?} {attempt}");
+        }
+        assert_eq!(decide_retry(PASSING, 1, now, &[]), Next::Done(Outcome::Error));
+    }
+
+    #[test]
+    fn a_destination_that_fails_much_more_than_it_succeeds_sleeps_until_a_probe_succeeds() {
+        let mut health = Health::default();
+        let mut now = Timestamp(0);
+        for _ in 0..SLEEP_AFTER_FAILURES {
+            assert_eq!(health.admit(now), Admission::Go);
+            health.record(PASSING, now);
+        }
+        assert_eq!(health.admit(now), Admission::Sleep);
+        now = now.plus_ms(QUIET_MS);
+        assert_eq!(health.admit(now), Admission::Probe);
+        health.probe(now);
+        assert_eq!(health.admit(now), Admission::Sleep, "one probe at a time");
+        health.record(PASSING, now);
+        assert_eq!(health.admit(now), Admission::Sleep);
+        now = now.plus_ms(QUIET_MS);
+        health.probe(now);
+        health.record(AttemptClass::Success, now);
+        assert_eq!(health.admit(now), Admission::Go);
+    }
+
+    #[test]
+    fn mixed_results_and_refused_requests_do_not_put_it_to_sleep() {
+        let mut health = Health::default();
+        for n in 0..1_000 {
+            health.record(if n % 5 == 0 { AttemptClass::Success } else { PASSING }, Timestamp(n));
+        }
+        assert_eq!(health.admit(Timestamp(1_000)), Admission::Go);
+        let mut health = Health::default();
+        for n in 0..1_000 {
+            health.record(AttemptClass::Final, Timestamp(n));
+        }
+        assert_eq!(health.admit(Timestamp(1_000)), Admission::Go);
+    }
+}

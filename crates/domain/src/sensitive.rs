@@ -1,0 +1,1 @@
+//! Values of a configuration that are never given back (contract 3.1).
