@@ -1,1 +1,62 @@
-//! placeholder
+//! The use-cases of the control plane: one file per noun, the only caller of the store for writes.
+//!
+//! A use-case takes the [`Actor`](tributary_domain::access::Actor) first, asks [`access`] once, applies rules from
+//! `tributary_domain`, writes one store transaction, and refreshes the routes that it changed. Faces (the REST API, the
+//! console) call these and hold no rule of their own.
+
+pub mod access;
+pub mod error;
+
+use std::sync::Arc;
+
+use tributary_domain::Timestamp;
+use tributary_pipeline::Routes;
+use tributary_store::Store;
+
+pub use error::Error;
+
+/// Where time and chance come from, so that tests can give their own.
+#[derive(Clone, Copy)]
+pub struct Sources {
+    /// The present time.
+    pub now: fn() -> Timestamp,
+    /// Fills a buffer with unguessable bytes.
+    pub random: fn(&mut [u8]),
+}
+
+/// What the server's configuration says to the control plane.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may sign up.
+    pub accounts: accounts_settings::AccountSettings,
+    /// What destinations may do.
+    pub targets: tributary_targets::Settings,
+}
+
+/// The use-cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    pub(crate) store: Store,
+    pub(crate) routes: Routes,
+    pub(crate) sources: Sources,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Control {
+    /// Use-cases over this store and these routes.
+    pub fn new(store: Store, routes: Routes, sources: Sources, settings: Settings) -> Control {
+        Control { store, routes, sources, settings: Arc::new(settings) }
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        (self.sources.now)()
+    }
+
+    /// Twelve unguessable bytes, for a new id.
+    pub(crate) fn new_id(&self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        (self.sources.random)(&mut bytes);
+        bytes
+    }
+}

@@ -1,1 +1,280 @@
-//! Who may do what (contract 2.2).
+//! Who may do what (contract 2.2): one pure function, [`allows`], asked once per use-case.
+
+use std::str::FromStr;
+
+use crate::ids::UserId;
+
+/// Who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The person or API user.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// What its token is limited to: `None` for a person's token, the granted scopes for an API user's.
+    pub scopes: Option<Vec<Scope>>,
+}
+
+/// A team member's role, in rising order: each may do what the ones before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Looks at everything.
+    ViewOnly,
+    /// As view-only; a separate word for people who help customers.
+    Support,
+    /// Builds: integrations, devices, events, secrets, products.
+    Developer,
+    /// Manages the team and removes products.
+    Administrator,
+    /// The one who answers for it: also changes plan and name.
+    Owner,
+}
+
+impl Role {
+    /// All roles in rising order.
+    pub const ALL: [Role; 5] = [Role::ViewOnly, Role::Support, Role::Developer, Role::Administrator, Role::Owner];
+
+    /// The name used in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::ViewOnly => "View-only",
+            Role::Support => "Support",
+            Role::Developer => "Developer",
+            Role::Administrator => "Administrator",
+            Role::Owner => "Administrator (Owner)",
+        }
+    }
+}
+
+/// A word that names no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of View-only, Support, Developer, Administrator")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+    fn from_str(text: &str) -> Result<Role, UnknownRole> {
+        Role::ALL.into_iter().find(|role| role.as_str().eq_ignore_ascii_case(text)).ok_or(UnknownRole)
+    }
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $action:ident: $role:ident, $scope:literal;)*) => {
+        /// Something that a use-case does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Action { $($(#[$doc])* $action,)* }
+
+        impl Action {
+            /// All actions.
+            pub const ALL: &'static [Action] = &[$(Action::$action),*];
+
+            /// The lowest role that may do it.
+            pub fn role(self) -> Role {
+                match self { $(Action::$action => Role::$role,)* }
+            }
+
+            /// The scope that lets an API user do it; empty when none does.
+            pub fn scope(self) -> &'static str {
+                match self { $(Action::$action => $scope,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// See the organization.
+    GetOrg: ViewOnly, "organization:get";
+    /// Change its name or plan.
+    UpdateOrg: Owner, "";
+    /// List products.
+    ListProducts: ViewOnly, "products:list";
+    /// See a product.
+    GetProduct: ViewOnly, "products:get";
+    /// Create a product.
+    CreateProduct: Developer, "";
+    /// Delete a product.
+    RemoveProduct: Administrator, "";
+    /// List integrations.
+    ListIntegrations: ViewOnly, "integrations:list";
+    /// See an integration, its history and log.
+    GetIntegration: ViewOnly, "integrations:get";
+    /// Create, or add a product to, an integration.
+    CreateIntegration: Developer, "integrations:create";
+    /// Change, separate or merge an integration.
+    UpdateIntegration: Developer, "integrations:update";
+    /// Delete an integration or take a product out of it.
+    RemoveIntegration: Developer, "integrations:remove";
+    /// Send a test through an integration.
+    TestIntegration: Developer, "integrations:test";
+    /// Subscribe to events.
+    GetEvents: ViewOnly, "events:get";
+    /// Publish events.
+    SendEvents: Developer, "events:send";
+    /// Read metrics.
+    GetMetrics: ViewOnly, "metrics.integrations:get";
+    /// List devices.
+    ListDevices: ViewOnly, "devices:list";
+    /// See a device.
+    GetDevice: ViewOnly, "devices:get";
+    /// Change a device's name or notes.
+    UpdateDevice: Developer, "devices:update";
+    /// Add devices to a product.
+    ImportDevices: Developer, "devices:import";
+    /// Remove a device from a product.
+    RemoveDevice: Developer, "devices:remove";
+    /// See the team.
+    ListTeam: ViewOnly, "teams.users:list";
+    /// Add to the team.
+    InviteTeam: Administrator, "teams.users:invite";
+    /// Change a member's role or scopes.
+    UpdateTeam: Administrator, "teams.users:update";
+    /// Remove from the team.
+    RemoveTeam: Administrator, "teams.users:remove";
+    /// See the names and uses of secrets.
+    ListSecrets: ViewOnly, "";
+    /// Create, change and delete secrets.
+    WriteSecrets: Developer, "";
+}
+
+/// A scope that was granted to an API user, e.g. `integrations:list` or `teams.users:*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope(String);
+
+/// A text that names no scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a known scope")]
+pub struct UnknownScope(pub String);
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+    fn from_str(text: &str) -> Result<Scope, UnknownScope> {
+        let known = Action::ALL.iter().any(|a| a.scope() == text) || text == "teams.users:*";
+        if known && !text.is_empty() { Ok(Scope(text.to_owned())) } else { Err(UnknownScope(text.to_owned())) }
+    }
+}
+
+impl Scope {
+    /// The text, e.g. `integrations:list`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn covers(&self, action: Action) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(group) => action.scope().starts_with(group),
+            None => self.0 == action.scope(),
+        }
+    }
+}
+
+/// What an actor is to the resource that it acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not on the team.
+    Stranger,
+    /// A person on the team.
+    Member(Role),
+    /// An API user of the team.
+    ApiUser,
+}
+
+/// The answer of [`allows`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Go on.
+    Allowed,
+    /// The resource is not told of: 404.
+    Hidden,
+    /// 403; the text says which role or scope may.
+    Forbidden(String),
+}
+
+/// Whether an actor with this standing, limited to these scopes (if at all), may do this.
+pub fn allows(standing: Standing, scopes: Option<&[Scope]>, action: Action) -> Access {
+    if standing == Standing::Stranger {
+        return Access::Hidden;
+    }
+    if let Some(scopes) = scopes
+        && !scopes.iter().any(|scope| scope.covers(action))
+    {
+        return Access::Forbidden(match action.scope() {
+            "" => "an API user cannot do this; a person on the team can".to_owned(),
+            scope => format!("this needs the scope {scope}"),
+        });
+    }
+    match standing {
+        Standing::Member(role) if role < action.role() => Access::Forbidden(format!(
+            "your role is {}; this needs the role {} or above",
+            role.as_str(),
+            action.role().as_str()
+        )),
+        // An API user without scopes would be a person's token on an API user: it may do nothing.
+        Standing::ApiUser if scopes.is_none() => Access::Forbidden("an API user needs scopes".to_owned()),
+        _ => Access::Allowed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The lowest role for each action, written out once more as the contract says it.
+    fn contract_says(action: Action, role: Role) -> bool {
+        use Action::*;
+        match action {
+            GetOrg | ListProducts | GetProduct | ListIntegrations | GetIntegration | GetEvents | GetMetrics
+            | ListDevices | GetDevice | ListTeam | ListSecrets => true,
+            CreateProduct | CreateIntegration | UpdateIntegration | RemoveIntegration | TestIntegration | SendEvents
+            | UpdateDevice | ImportDevices | RemoveDevice | WriteSecrets => {
+                matches!(role, Role::Developer | Role::Administrator | Role::Owner)
+            }
+            RemoveProduct | InviteTeam | UpdateTeam | RemoveTeam => {
+                matches!(role, Role::Administrator | Role::Owner)
+            }
+            UpdateOrg => role == Role::Owner,
+        }
+    }
+
+    #[test]
+    fn every_role_may_do_what_the_contract_says_and_strangers_see_nothing() {
+        for action in Action::ALL.iter().copied() {
+            for role in Role::ALL {
+                let answer = allows(Standing::Member(role), None, action);
+                assert_eq!(answer == Access::Allowed, contract_says(action, role), "{action:?} {role:?}");
+                assert_ne!(answer, Access::Hidden, "a member knows that it exists");
+            }
+            assert_eq!(allows(Standing::Stranger, None, action), Access::Hidden);
+            assert!(matches!(allows(Standing::ApiUser, None, action), Access::Forbidden(_)));
+        }
+    }
+
+    #[test]
+    fn an_api_user_may_do_just_what_its_scopes_say() {
+        for granted in Action::ALL.iter().filter(|a| !a.scope().is_empty()) {
+            let scopes = [granted.scope().parse::<Scope>().unwrap()];
+            for action in Action::ALL.iter().copied() {
+                let allowed = allows(Standing::ApiUser, Some(&scopes), action) == Access::Allowed;
+                assert_eq!(allowed, action.scope() == granted.scope(), "{granted:?} {action:?}");
+                assert_eq!(allows(Standing::Stranger, Some(&scopes), action), Access::Hidden);
+            }
+        }
+        let team = ["teams.users:*".parse::<Scope>().unwrap()];
+        for action in Action::ALL.iter().copied() {
+            let allowed = allows(Standing::ApiUser, Some(&team), action) == Access::Allowed;
+            assert_eq!(allowed, action.scope().starts_with("teams.users:"), "{action:?}");
+        }
+        for unknown in ["", "*", "integrations:*", "integrations:fly", "Integrations:list"] {
+            assert!(unknown.parse::<Scope>().is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_persons_limited_token_is_bound_by_role_and_scope() {
+        let scopes = ["integrations:create".parse::<Scope>().unwrap()];
+        let may = |role, action| allows(Standing::Member(role), Some(&scopes), action) == Access::Allowed;
+        assert!(may(Role::Developer, Action::CreateIntegration));
+        assert!(!may(Role::ViewOnly, Action::CreateIntegration));
+        assert!(!may(Role::Owner, Action::RemoveIntegration));
+    }
+}

@@ -1,1 +1,80 @@
-//! placeholder
+//! Everything that is kept besides the events themselves: accounts, integrations, history, logs, cursors.
+//!
+//! SQL lives here and nowhere else. Every query that a caller's request can reach takes the owner (or the id that was
+//! resolved under that owner) as an argument. Writes of a use-case are one transaction each.
+
+pub mod vault;
+
+use std::{path::Path, time::Duration};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+pub use vault::Vault;
+
+/// Connections that may read at once. SQLite has one writer whatever this says.
+const CONNECTIONS: u32 = 8;
+/// How long a write waits for another one to end.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A unique name is taken; names which, e.g. `username`.
+    #[error("{0} is already taken")]
+    Taken(&'static str),
+    /// The database refused or broke.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A stored value is not in a form that this version reads.
+    #[error("stored {what} cannot be read: {why}")]
+    Unreadable {
+        /// What it is.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: SqlitePool,
+    vault: Vault,
+}
+
+impl Store {
+    /// Opens, or creates, the database file at `path` and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or a migration fails.
+    pub async fn open(path: &Path, vault: Vault) -> Result<Store, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("journal_size_limit", "67108864");
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await?;
+        sqlx::migrate!().run(&pool).await?;
+        Ok(Store { pool, vault })
+    }
+
+    /// Closes the connections after the running statements.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A cheap question, for readiness.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1 FROM cursors LIMIT 1").fetch_optional(&self.pool).await?;
+        Ok(())
+    }
+}

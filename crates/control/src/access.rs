@@ -1,0 +1,1 @@
+//! Access of an actor to a resource (owned by the accounts slice).

@@ -1,0 +1,111 @@
+//! The names that templates see (contract 3.3): those of the event first, then secrets, then the event's data.
+
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::Value;
+use tributary_domain::{Event, ProductId, UserId};
+use tributary_template::{Scope, Var};
+
+/// The secrets of an owner by name.
+#[derive(Clone, Default)]
+pub struct Secrets(pub HashMap<String, String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
+}
+
+/// What one event offers to the templates of one integration.
+pub struct Variables<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// The product in which the integration executes; `None` in a sandbox.
+    pub product: Option<ProductId>,
+    /// `PRODUCT_USER_ID`: the product's owner.
+    pub product_user: Option<UserId>,
+    /// The owner's secrets.
+    pub secrets: &'a Secrets,
+    data: OnceCell<Option<Value>>,
+}
+
+impl<'a> Variables<'a> {
+    /// The variables of `event`.
+    pub fn new(
+        event: &'a Event,
+        product: Option<ProductId>,
+        product_user: Option<UserId>,
+        secrets: &'a Secrets,
+    ) -> Variables<'a> {
+        Variables { event, product, product_user, secrets, data: OnceCell::new() }
+    }
+
+    /// The event's data, empty when there is none.
+    pub fn data(&self) -> &str {
+        self.event.data.as_deref().unwrap_or_default()
+    }
+
+    /// The event's data as JSON when it is an object; parsed once, when first asked for.
+    pub fn object(&self) -> Option<&Value> {
+        let parse = || serde_json::from_str(self.data()).ok().filter(Value::is_object);
+        self.data.get_or_init(|| if self.data().trim_start().starts_with('{') { parse() } else { None }).as_ref()
+    }
+
+    fn event_json(&self) -> String {
+        let mut object = serde_json::Map::new();
+        object.insert("event".into(), (&*self.event.name).into());
+        object.insert("data".into(), self.data().into());
+        object.insert("published_at".into(), self.event.published_at.to_string().into());
+        object.insert("coreid".into(), (&*self.event.coreid).into());
+        Value::Object(object).to_string()
+    }
+
+    fn predefined(&self, name: &str) -> Option<Cow<'_, str>> {
+        let shown = |value: Option<String>| Cow::Owned(value.unwrap_or_default());
+        Some(match name {
+            "PARTICLE_DEVICE_ID" | "SPARK_CORE_ID" => Cow::Borrowed(&*self.event.coreid),
+            "PARTICLE_EVENT_NAME" | "SPARK_EVENT_NAME" => Cow::Borrowed(&*self.event.name),
+            "PARTICLE_EVENT_VALUE" | "SPARK_EVENT_VALUE" => Cow::Borrowed(self.data()),
+            "PARTICLE_PUBLISHED_AT" | "SPARK_PUBLISHED_AT" => self.event.published_at.to_string().into(),
+            "PARTICLE_EVENT_ID" => self.event.id.to_string().into(),
+            "PARTICLE_EVENT_JSON" => self.event_json().into(),
+            "PARTICLE_EVENT_BASE64" => BASE64.encode(self.data()).into(),
+            "PRODUCT_ID" => shown(self.product.map(|id| id.to_string())),
+            "PRODUCT_USER_ID" => shown(self.product_user.map(|id| id.to_string())),
+            "PRODUCT_VERSION" => shown(self.event.version.map(|v| v.to_string())),
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a name is one of the predefined ones, which neither a secret nor a device can replace.
+pub fn is_predefined(name: &str) -> bool {
+    const OTHERS: [&str; 3] = ["PRODUCT_ID", "PRODUCT_USER_ID", "PRODUCT_VERSION"];
+    const OF_EVENT: [&str; 11] = [
+        "PARTICLE_DEVICE_ID",
+        "PARTICLE_EVENT_NAME",
+        "PARTICLE_EVENT_VALUE",
+        "PARTICLE_PUBLISHED_AT",
+        "PARTICLE_EVENT_ID",
+        "PARTICLE_EVENT_JSON",
+        "PARTICLE_EVENT_BASE64",
+        "SPARK_CORE_ID",
+        "SPARK_EVENT_NAME",
+        "SPARK_EVENT_VALUE",
+        "SPARK_PUBLISHED_AT",
+    ];
+    OTHERS.contains(&name) || OF_EVENT.contains(&name)
+}
+
+impl Scope for Variables<'_> {
+    fn lookup(&self, name: &str) -> Option<Var<'_>> {
+        if let Some(text) = self.predefined(name) {
+            return Some(Var::Text(text));
+        }
+        if let Some(secret) = self.secrets.0.get(name) {
+            return Some(Var::Text(Cow::Borrowed(secret)));
+        }
+        self.object()?.get(name).map(Var::Json)
+    }
+}
