@@ -3,6 +3,7 @@
 //! SQL lives here and nowhere else. Every query that a caller's request can reach takes the owner (or the id that was
 //! resolved under that owner) as an argument. Writes of a use-case are one transaction each.
 
+pub mod delivery;
 pub mod vault;
 
 use std::{path::Path, time::Duration};

@@ -1,0 +1,373 @@
+//! What the data plane reads and writes: the one commit per batch, and the deliveries that wait.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use tributary_domain::{IntegrationId, MemberId, ProductId, Timestamp, limits, outcome::Outcome};
+
+use crate::{Store, StoreError};
+
+/// Rows of one multi-row statement; SQLite takes 32,766 parameters.
+const ROWS_PER_STATEMENT: usize = 1_000;
+
+/// Whose delivery it is: what counters and logs are kept by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Counted {
+    /// The integration as which it ran.
+    pub integration: IntegrationId,
+    /// The member; `None` in a sandbox.
+    pub member: Option<MemberId>,
+    /// The product; `None` in a sandbox.
+    pub product: Option<ProductId>,
+}
+
+impl Counted {
+    fn member_text(&self) -> String {
+        self.member.map(|m| m.to_string()).unwrap_or_default()
+    }
+
+    fn product_number(&self) -> i64 {
+        self.product.map_or(0, |p| p.0)
+    }
+}
+
+/// A delivery that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Its row in the pending table, if it has one. It counts only if that row is still there: a row that is gone was
+    /// ended by someone else (its member was removed).
+    pub pending: Option<i64>,
+    /// Whose it is.
+    pub counted: Counted,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A log row. Only the newest of a batch need to be given.
+#[derive(Clone, Debug)]
+pub struct LogRow {
+    /// Whose it is.
+    pub counted: Counted,
+    /// Whether it stands among the successes or among the errors.
+    pub success: bool,
+    /// When the delivery ended.
+    pub at: Timestamp,
+    /// The entry as the API shows it, as JSON, secrets masked.
+    pub entry: String,
+}
+
+/// A delivery that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingRow {
+    /// Given out by the pipeline, never used twice while the row exists.
+    pub id: i64,
+    /// The lane that it waits for.
+    pub lane: String,
+    /// Not before this time.
+    pub due_at: Timestamp,
+    /// Whose it is.
+    pub counted: Counted,
+    /// The number of the attempt that is due, from 1.
+    pub attempt: u32,
+    /// The event, encoded.
+    pub event: Vec<u8>,
+}
+
+/// Everything that one batch changes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The shard and how far its log has been dealt with.
+    pub cursor: Option<(i64, u64)>,
+    /// Deliveries that ended.
+    pub ended: Vec<Ended>,
+    /// Log rows.
+    pub logs: Vec<LogRow>,
+    /// New waiting deliveries.
+    pub pending: Vec<PendingRow>,
+    /// Waiting deliveries that wait again: the lane, time and attempt of these rows change if they are still there.
+    pub postponed: Vec<PendingRow>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.cursor.is_none()
+            && self.ended.is_empty()
+            && self.logs.is_empty()
+            && self.pending.is_empty()
+            && self.postponed.is_empty()
+    }
+}
+
+impl Store {
+    /// Writes a batch in one transaction: after it either all of it is there or nothing.
+    ///
+    /// # Errors
+    /// When it could not be committed; nothing of it was written.
+    pub async fn commit_batch(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let removed = remove_ended_pending(&mut tx, batch).await?;
+        let (days, hours) = sum(batch, &removed);
+        add_counters(&mut tx, days, hours).await?;
+        add_logs(&mut tx, &batch.logs).await?;
+        insert_pending(&mut tx, &batch.pending).await?;
+        postpone(&mut tx, &batch.postponed).await?;
+        if let Some((shard, seq)) = batch.cursor {
+            sqlx::query(
+                "INSERT INTO cursors (shard, seq) VALUES ($1, $2) ON CONFLICT (shard) DO UPDATE SET seq = excluded.seq",
+            )
+            .bind(shard)
+            .bind(i64::try_from(seq).unwrap_or(i64::MAX))
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// How far a shard's log has been dealt with; 0 before the first commit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn cursor(&self, shard: i64) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT seq FROM cursors WHERE shard = $1").bind(shard).fetch_optional(&self.pool).await?;
+        Ok(row.map_or(0, |row| u64::try_from(row.get::<i64, _>(0)).unwrap_or(0)))
+    }
+
+    /// The lanes that have waiting deliveries, each with the time at which its first one is due.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn waiting_lanes(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let rows = sqlx::query("SELECT lane, MIN(due_at) FROM pending GROUP BY lane").fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (row.get(0), Timestamp(row.get(1)))).collect())
+    }
+
+    /// The largest id in the pending table, 0 when it is empty.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn last_pending_id(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query("SELECT COALESCE(MAX(id), 0) FROM pending").fetch_one(&self.pool).await?.get(0))
+    }
+
+    /// How many deliveries wait.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn pending_count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query("SELECT COUNT(*) FROM pending").fetch_one(&self.pool).await?.get(0))
+    }
+
+    /// The first `limit` waiting deliveries of a lane in the order in which they are due, also those not due yet.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row cannot be read.
+    pub async fn pending_of_lane(&self, lane: &str, limit: usize) -> Result<Vec<PendingRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, due_at, integration_id, member_id, product_id, attempt, event FROM pending
+             WHERE lane = $1 ORDER BY due_at, id LIMIT $2",
+        )
+        .bind(lane)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| read_pending(lane, row)).collect()
+    }
+
+    /// Drops what is older than the history keeps: counters, hours and log rows.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn drop_older_than(&self, cutoff: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for (sql, bound) in [
+            ("DELETE FROM counters WHERE day < $1", cutoff.day()),
+            ("DELETE FROM product_hours WHERE hour < $1", cutoff.hour()),
+            ("DELETE FROM logs WHERE at < $1", cutoff.0),
+        ] {
+            sqlx::query(sql).bind(bound).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+fn read_pending(lane: &str, row: &sqlx::sqlite::SqliteRow) -> Result<PendingRow, StoreError> {
+    let unreadable = |_| StoreError::Unreadable { what: "pending delivery", why: "an id is malformed".to_owned() };
+    let member: String = row.get(3);
+    let product: i64 = row.get(4);
+    Ok(PendingRow {
+        id: row.get(0),
+        lane: lane.to_owned(),
+        due_at: Timestamp(row.get(1)),
+        counted: Counted {
+            integration: row.get::<String, _>(2).parse().map_err(unreadable)?,
+            member: if member.is_empty() { None } else { Some(member.parse().map_err(unreadable)?) },
+            product: (product != 0).then_some(ProductId(product)),
+        },
+        attempt: u32::try_from(row.get::<i64, _>(5)).unwrap_or(1),
+        event: row.get(6),
+    })
+}
+
+/// Deletes the rows of the ended deliveries and says which of them were still there.
+async fn remove_ended_pending(tx: &mut SqliteConnection, batch: &Batch) -> Result<HashSet<i64>, StoreError> {
+    let ids: Vec<i64> = batch.ended.iter().filter_map(|ended| ended.pending).collect();
+    let mut removed = HashSet::with_capacity(ids.len());
+    for part in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM pending WHERE id IN (");
+        let mut list = sql.separated(", ");
+        for id in part {
+            list.push_bind(*id);
+        }
+        sql.push(") RETURNING id");
+        for row in sql.build().fetch_all(&mut *tx).await? {
+            removed.insert(row.get(0));
+        }
+    }
+    Ok(removed)
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sums([i64; 3]);
+
+impl Sums {
+    fn add(&mut self, outcome: Outcome) {
+        self.0[match outcome {
+            Outcome::Success => 0,
+            Outcome::Error => 1,
+            Outcome::Skipped => 2,
+        }] += 1;
+    }
+}
+
+/// Adds up what a batch counts, so that the number of statements grows with the integrations and not with the events.
+fn sum(batch: &Batch, removed: &HashSet<i64>) -> (HashMap<(Counted, i64), Sums>, HashMap<(ProductId, i64), Sums>) {
+    let mut days: HashMap<(Counted, i64), Sums> = HashMap::new();
+    let mut hours: HashMap<(ProductId, i64), Sums> = HashMap::new();
+    for ended in &batch.ended {
+        if ended.pending.is_some_and(|id| !removed.contains(&id)) {
+            continue;
+        }
+        days.entry((ended.counted, ended.at.day())).or_default().add(ended.outcome);
+        if let Some(product) = ended.counted.product {
+            hours.entry((product, ended.at.hour())).or_default().add(ended.outcome);
+        }
+    }
+    (days, hours)
+}
+
+async fn add_counters(
+    tx: &mut SqliteConnection,
+    days: HashMap<(Counted, i64), Sums>,
+    hours: HashMap<(ProductId, i64), Sums>,
+) -> Result<(), StoreError> {
+    for ((counted, day), Sums([success, error, skipped])) in days {
+        // Merged away meanwhile: it counts where its member is now. Deleted: there is nothing left to count for.
+        sqlx::query(
+            "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
+             SELECT now.id, $2, $3, $4, $5, $6, $7 FROM (
+                 SELECT COALESCE((SELECT id FROM integrations WHERE id = $1),
+                                 (SELECT integration_id FROM members WHERE id = $2)) AS id) AS now
+             WHERE now.id IS NOT NULL
+             ON CONFLICT (integration_id, member_id, day) DO UPDATE SET
+                 success = success + excluded.success, error = error + excluded.error,
+                 skipped = skipped + excluded.skipped",
+        )
+        .bind(counted.integration.to_string())
+        .bind(counted.member_text())
+        .bind(counted.product_number())
+        .bind(day)
+        .bind(success)
+        .bind(error)
+        .bind(skipped)
+        .execute(&mut *tx)
+        .await?;
+    }
+    for ((product, hour), Sums([success, error, skipped])) in hours {
+        sqlx::query(
+            "INSERT INTO product_hours (product_id, hour, success, error, skipped) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (product_id, hour) DO UPDATE SET
+                 success = success + excluded.success, error = error + excluded.error,
+                 skipped = skipped + excluded.skipped",
+        )
+        .bind(product.0)
+        .bind(hour)
+        .bind(success)
+        .bind(error)
+        .bind(skipped)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn add_logs(tx: &mut SqliteConnection, logs: &[LogRow]) -> Result<(), StoreError> {
+    let mut grown: HashSet<(Counted, bool)> = HashSet::new();
+    for row in logs {
+        sqlx::query(
+            "INSERT INTO logs (integration_id, member_id, success, at, entry)
+             SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM integrations WHERE id = $1)",
+        )
+        .bind(row.counted.integration.to_string())
+        .bind(row.counted.member_text())
+        .bind(row.success)
+        .bind(row.at.0)
+        .bind(&row.entry)
+        .execute(&mut *tx)
+        .await?;
+        grown.insert((row.counted, row.success));
+    }
+    for (counted, success) in grown {
+        let keep = if success { limits::LOG_SUCCESSES } else { limits::LOG_ERRORS };
+        sqlx::query(
+            "DELETE FROM logs WHERE integration_id = $1 AND member_id = $2 AND success = $3 AND id <= (
+                 SELECT id FROM logs WHERE integration_id = $1 AND member_id = $2 AND success = $3
+                 ORDER BY id DESC LIMIT 1 OFFSET $4)",
+        )
+        .bind(counted.integration.to_string())
+        .bind(counted.member_text())
+        .bind(success)
+        .bind(i64::try_from(keep).unwrap_or(i64::MAX))
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_pending(tx: &mut SqliteConnection, rows: &[PendingRow]) -> Result<(), StoreError> {
+    for part in rows.chunks(ROWS_PER_STATEMENT) {
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO pending (id, lane, due_at, integration_id, member_id, product_id, attempt, event) ",
+        );
+        sql.push_values(part, |mut values, row| {
+            values
+                .push_bind(row.id)
+                .push_bind(&row.lane)
+                .push_bind(row.due_at.0)
+                .push_bind(row.counted.integration.to_string())
+                .push_bind(row.counted.member_text())
+                .push_bind(row.counted.product_number())
+                .push_bind(i64::from(row.attempt))
+                .push_bind(&row.event[..]);
+        });
+        sql.build().execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+async fn postpone(tx: &mut SqliteConnection, rows: &[PendingRow]) -> Result<(), StoreError> {
+    for row in rows {
+        sqlx::query("UPDATE pending SET lane = $2, due_at = $3, attempt = $4 WHERE id = $1")
+            .bind(row.id)
+            .bind(&row.lane)
+            .bind(row.due_at.0)
+            .bind(i64::from(row.attempt))
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
