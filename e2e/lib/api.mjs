@@ -69,6 +69,9 @@ export class Api {
     return got.body;
   }
 
+  /** An integration by its id, seen from an organization or a product. */
+  async integration(scope, id) { return (await this.want(200, 'GET', `${scope}/integrations/${id}`)).integration; }
+
   /** The history of an integration: `total` and `of(product id)`, summed over the days. */
   async history(scope, id) {
     const { history } = await this.want(200, 'GET', `${scope}/integrations/${id}/history?days=30`);

@@ -142,7 +142,7 @@ function around(log) {
 }
 
 /** A port that nobody listens on. It must be known before the start, because a restart uses it again. */
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = net.createServer();
     probe.once('error', reject);

@@ -39,13 +39,13 @@ export async function threeProducts(base) {
 
 /**
  * One webhook shared by the products. Its deliveries carry the id of the reading and the product.
- * Gives `{id, event, config, path, memberOf(product)}`.
+ * `change` replaces fields of the configuration. Gives `{id, event, config, path, memberOf(product)}`.
  */
-export async function shareWebhook({ user, org, products }, receiver, answer) {
+export async function shareWebhook({ user, org, products }, receiver, answer, change = {}) {
   const event = `reading-${unique()}`;
   const path = `/${event}`;
   const url = answer === undefined ? receiver.url(path) : receiver.on(path, answer);
-  const config = { url, json: { id: '{{id}}', product: '{{PRODUCT_ID}}' }, noDefaults: true };
+  const config = { url, json: { id: '{{id}}', product: '{{PRODUCT_ID}}' }, noDefaults: true, ...change };
   const settings = { integration_type: 'Webhook', ...config, product_ids: products.map((p) => p.id) };
   const { body } = await user.js.createIntegration({ event, settings, org: org.id });
   const members = new Map(body.products.map((p) => [p.id, p.integration_id]));

@@ -23,7 +23,7 @@ impl Routes {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: Store) -> Result<Routes, StoreError> {
+    pub async fn load(store: Store, _settings: tributary_targets::Settings) -> Result<Routes, StoreError> {
         Ok(Routes { store })
     }
 

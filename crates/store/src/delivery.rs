@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
-use tributary_domain::{IntegrationId, MemberId, ProductId, Timestamp, limits, outcome::Outcome};
+use tributary_domain::{
+    IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId, access::Role, ids::InvalidId, limits, outcome::Outcome,
+};
 
 use crate::{Store, StoreError};
 
@@ -161,20 +163,58 @@ impl Store {
         Ok(sqlx::query("SELECT COUNT(*) FROM pending").fetch_one(&self.pool).await?.get(0))
     }
 
-    /// The first `limit` waiting deliveries of a lane in the order in which they are due, also those not due yet.
+    /// The first `limit` waiting deliveries of a lane in the order in which they are due, also those not due yet;
+    /// `after` = behind this one.
     ///
     /// # Errors
     /// When the database does not answer or a row cannot be read.
-    pub async fn pending_of_lane(&self, lane: &str, limit: usize) -> Result<Vec<PendingRow>, StoreError> {
+    pub async fn pending_of_lane(
+        &self,
+        lane: &str,
+        after: Option<(Timestamp, i64)>,
+        limit: usize,
+    ) -> Result<Vec<PendingRow>, StoreError> {
+        let (due_at, id) = after.map_or((i64::MIN, i64::MIN), |(at, id)| (at.0, id));
         let rows = sqlx::query(
             "SELECT id, due_at, integration_id, member_id, product_id, attempt, event FROM pending
-             WHERE lane = $1 ORDER BY due_at, id LIMIT $2",
+             WHERE lane = $1 AND (due_at, id) > ($2, $3) ORDER BY due_at, id LIMIT $4",
         )
         .bind(lane)
+        .bind(due_at)
+        .bind(id)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(|row| read_pending(lane, row)).collect()
+    }
+
+    /// The person behind an owner: of a sandbox its user, of an organization its (first) Administrator (Owner).
+    ///
+    /// # Errors
+    /// When the database does not answer or an id cannot be read.
+    pub async fn owning_user(&self, owner: Owner) -> Result<Option<UserId>, StoreError> {
+        let org = match owner {
+            Owner::User(user) => return Ok(Some(user)),
+            Owner::Org(org) => org,
+        };
+        let row = sqlx::query("SELECT user_id FROM team WHERE scope = $1 AND role = $2 ORDER BY created_at LIMIT 1")
+            .bind(Owner::Org(org).to_string())
+            .bind(Role::Owner.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| row.get::<String, _>(0).parse().map_err(unreadable)).transpose()
+    }
+
+    /// The products of an owner.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn product_ids_of(&self, owner: Owner) -> Result<Vec<ProductId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM products WHERE owner = $1 ORDER BY id")
+            .bind(owner.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.iter().map(|row| ProductId(row.get(0))).collect())
     }
 
     /// Drops what is older than the history keeps: counters, hours and log rows.
@@ -195,8 +235,11 @@ impl Store {
     }
 }
 
+fn unreadable(error: InvalidId) -> StoreError {
+    StoreError::Unreadable { what: "id", why: error.to_string() }
+}
+
 fn read_pending(lane: &str, row: &sqlx::sqlite::SqliteRow) -> Result<PendingRow, StoreError> {
-    let unreadable = |_| StoreError::Unreadable { what: "pending delivery", why: "an id is malformed".to_owned() };
     let member: String = row.get(3);
     let product: i64 = row.get(4);
     Ok(PendingRow {

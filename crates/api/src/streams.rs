@@ -1,0 +1,170 @@
+//! Live streams over HTTP: Server-Sent Events (contract 4.1).
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts, RawPathParams, State},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use parking_lot::Mutex;
+use tributary_control::streaming::StreamOf;
+use tributary_pipeline::Subscription;
+
+use crate::{ApiError, AppState, auth::Caller};
+
+/// A quiet stream sends a line break this often: clients give up after 15 s without a byte.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/v1/events", get(everything))
+        .route("/v1/events/{*prefix}", get(everything))
+        .route("/v1/devices/events", get(own))
+        .route("/v1/devices/events/{*prefix}", get(own))
+        .route("/v1/devices/{device}/events", get(own_device))
+        .route("/v1/devices/{device}/events/{*prefix}", get(own_device))
+        .route("/v1/products/{product}/events", get(product))
+        .route("/v1/products/{product}/events/{*prefix}", get(product))
+        .route("/v1/products/{product}/devices/events", get(product))
+        .route("/v1/products/{product}/devices/events/{*prefix}", get(product))
+        .route("/v1/products/{product}/devices/{device}/events", get(product_device))
+        .route("/v1/products/{product}/devices/{device}/events/{*prefix}", get(product_device))
+        .route("/v1/orgs/{org}/events", get(org))
+        .route("/v1/orgs/{org}/events/{*prefix}", get(org))
+        .route("/v1/orgs/{org}/products/{product}/events", get(org_product))
+        .route("/v1/orgs/{org}/products/{product}/events/{*prefix}", get(org_product))
+}
+
+/// Open streams by source address; each address may have so many.
+#[derive(Clone)]
+pub struct OpenStreams {
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    most: usize,
+}
+
+/// Counts one open stream until it is dropped.
+struct Opened {
+    streams: OpenStreams,
+    address: Option<IpAddr>,
+}
+
+impl OpenStreams {
+    /// At most `most` streams from one address.
+    pub fn new(most: usize) -> OpenStreams {
+        OpenStreams { by_address: Arc::default(), most }
+    }
+
+    fn open(&self, address: Option<IpAddr>) -> Result<Opened, ApiError> {
+        if let Some(address) = address {
+            let mut by_address = self.by_address.lock();
+            let count = by_address.entry(address).or_default();
+            if *count >= self.most {
+                let text = format!("{} streams are open from this address, which is the limit; close some", self.most);
+                return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(10));
+            }
+            *count += 1;
+        }
+        Ok(Opened { streams: self.clone(), address })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut by_address = self.streams.by_address.lock();
+        if let Some(count) = by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// The parts of the path that name the stream.
+struct Named {
+    values: HashMap<String, String>,
+    address: Option<IpAddr>,
+}
+
+impl Named {
+    fn get(&self, name: &str) -> String {
+        self.values.get(name).cloned().unwrap_or_default()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, ApiError> {
+        let bad_path = |_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", "the path is not valid UTF-8");
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(bad_path)?;
+        let values = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Ok(Named { values, address })
+    }
+}
+
+macro_rules! stream_handlers {
+    ($($(#[$doc:meta])* $handler:ident, $path:literal, |$named:ident| $of:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[utoipa::path(get, path = $path, tag = "events", responses((status = 200, content_type = "text/event-stream", body = String)))]
+            pub(crate) async fn $handler(
+                State(state): State<AppState>,
+                Caller(actor): Caller,
+                $named: Named,
+            ) -> Result<Response, ApiError> {
+                let opened = state.open_streams.open($named.address)?;
+                let subscription = state.control.listen(&actor, $of, $named.get("prefix")).await?;
+                Ok(respond(subscription, opened))
+            }
+        )*
+    };
+}
+
+stream_handlers! {
+    /// Everything that the caller may hear.
+    everything, "/v1/events/{prefix}", |_named| StreamOf::Everything;
+    /// The caller's own events.
+    own, "/v1/devices/events/{prefix}", |_named| StreamOf::Own;
+    /// Events of one of the caller's devices.
+    own_device, "/v1/devices/{device}/events/{prefix}", |named| StreamOf::OwnDevice(named.get("device"));
+    /// Events of a product.
+    product, "/v1/products/{product}/events/{prefix}", |named| StreamOf::Product(named.get("product"));
+    /// Events of a device of a product.
+    product_device, "/v1/products/{product}/devices/{device}/events/{prefix}", |named| StreamOf::ProductDevice(named.get("product"), named.get("device"));
+    /// Events of all products of an organization.
+    org, "/v1/orgs/{org}/events/{prefix}", |named| StreamOf::Org(named.get("org"));
+    /// Events of a product of an organization.
+    org_product, "/v1/orgs/{org}/products/{product}/events/{prefix}", |named| StreamOf::OrgProduct(named.get("org"), named.get("product"));
+}
+
+fn respond(subscription: Subscription, opened: Opened) -> Response {
+    let head = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b":ok\n\n"))]);
+    let events = stream::unfold((subscription, opened), |(mut subscription, opened)| async move {
+        let bytes = match tokio::time::timeout(KEEP_ALIVE, subscription.next()).await {
+            Ok(event) => event?,
+            Err(_) => Bytes::from_static(b"\n"),
+        };
+        Some((Ok(bytes), (subscription, opened)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache, no-store"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(futures_util::StreamExt::chain(head, events))).into_response()
+}

@@ -1,0 +1,333 @@
+//! The configuration: defaults, then a TOML file, then the environment (`TRIBUTARY_SECTION__KEY`), then flags.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// What every name of an environment variable of ours begins with.
+const ENV_PREFIX: &str = "TRIBUTARY_";
+
+/// Everything that can be configured. Each field has a default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP server.
+    pub server: Server,
+    /// Where things are kept.
+    pub store: StoreConfig,
+    /// Who may sign up and how often a sign-in may fail.
+    pub accounts: Accounts,
+    /// How deliveries behave.
+    pub delivery: Delivery,
+    /// Bounds for callers.
+    pub limits: Limits,
+    /// What the process says of itself.
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Folder of the two databases and the key file; made when missing.
+    pub data_dir: PathBuf,
+    /// File with the key that secrets are encrypted under, 64 hexadecimal digits. Empty: `key` in the data folder,
+    /// made at the first start.
+    pub key_file: PathBuf,
+}
+
+/// `[accounts]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accounts {
+    /// Who may sign up: `open`, `first` (only while there is no user) or `closed`.
+    pub signup: String,
+    /// The plan of an organization that names none: `free`, `basic` or `enterprise`.
+    pub default_plan: String,
+    /// Failed sign-ins in a row for one address and username before it has to wait.
+    pub failures_per_user: u32,
+    /// Failed sign-ins from one address within `failure_window` before it has to wait.
+    pub failures_per_address: u32,
+    /// See `failures_per_address`.
+    pub failure_window: Span,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// Time for one attempt in all, connecting included.
+    pub timeout: Span,
+    /// The wait before each further attempt.
+    pub retry_delays: List<Span>,
+    /// Deliver to loopback, private and link-local addresses too.
+    pub allow_private_targets: bool,
+    /// Networks that may be delivered to although they are private, e.g. `10.1.0.0/16`.
+    pub allowed_targets: List<String>,
+    /// Deliveries at once to one destination.
+    pub lane_concurrency: usize,
+    /// Deliveries at once in all.
+    pub total_concurrency: usize,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open streams from one address.
+    pub streams_per_address: usize,
+    /// Requests in a minute from one address; 0 = no limit.
+    pub requests_per_minute: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tributary_pipeline=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig { data_dir: "./tributary-data".into(), key_file: PathBuf::new() }
+    }
+}
+
+impl Default for Accounts {
+    fn default() -> Accounts {
+        Accounts {
+            signup: "first".to_owned(),
+            default_plan: "basic".to_owned(),
+            failures_per_user: 10,
+            failures_per_address: 100,
+            failure_window: Span(Duration::from_secs(300)),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        Delivery {
+            timeout: Span(Duration::from_secs(20)),
+            retry_delays: List(vec![Span(Duration::from_secs(30)), Span(Duration::from_secs(60))]),
+            allow_private_targets: false,
+            allowed_targets: List(Vec::new()),
+            lane_concurrency: tributary_domain::limits::LANE_CONCURRENCY,
+            total_concurrency: tributary_domain::limits::TOTAL_CONCURRENCY,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { streams_per_address: 1_000, requests_per_minute: 0 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: "info".to_owned(), format: "text".to_owned() }
+    }
+}
+
+/// A length of time, written as a number and a unit: `500ms`, `30s`, `5m`, `2h`, `7d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Span, String> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| ms);
+        match (number.parse::<u64>().ok(), ms) {
+            (Some(number), Some(ms)) => Ok(Span(Duration::from_millis(number.saturating_mul(*ms)))),
+            _ => Err(format!("\"{text}\" is not a length of time; write a number and a unit, e.g. 500ms, 30s, 5m, 2h, 7d")),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let fits = |unit: &&(&str, u64)| ms % u128::from(unit.1) == 0 && ms > 0;
+        let (name, size) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
+        write!(f, "{}{name}", ms / u128::from(*size))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A list; in the environment its items are separated by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: Serialize> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de> + FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List<T>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            Items(Vec<String>),
+        }
+        let items = match Either::deserialize(deserializer)? {
+            Either::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            Either::Items(items) => items,
+        };
+        let items = items.iter().filter(|item| !item.is_empty()).map(|item| item.parse().map_err(D::Error::custom));
+        Ok(List(items.collect::<Result<_, _>>()?))
+    }
+}
+
+/// A configuration that cannot be used; the text says where and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Reads the file, if one is given, and lays the environment over it.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown name or a value of the wrong kind.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let mut table = toml::Table::new();
+        if let Some(path) = file {
+            let wrong = |error: &dyn fmt::Display| ConfigError(format!("{}: {error}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            table = text.parse().map_err(|error: toml::de::Error| wrong(&error))?;
+            let _: Config = table.clone().try_into().map_err(|error: toml::de::Error| wrong(&error))?;
+        }
+        for (name, value) in environment {
+            let Some((section, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) else {
+                continue;
+            };
+            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let wrong = |error: &dyn fmt::Display| ConfigError(format!("environment variable {name}: {error}"));
+            let value = typed(&section, &key, value).ok_or_else(|| wrong(&"there is no such setting"))?;
+            let mut one = toml::Table::new();
+            let mut inner = toml::Table::new();
+            inner.insert(key.clone(), value.clone());
+            one.insert(section.clone(), inner.into());
+            let _: Config = one.try_into().map_err(|error: toml::de::Error| wrong(&error.message()))?;
+            let slot = table.entry(section).or_insert_with(|| toml::Table::new().into());
+            if let Some(inner) = slot.as_table_mut() {
+                inner.insert(key, value);
+            }
+        }
+        table.try_into().map_err(|error: toml::de::Error| ConfigError(error.to_string()))
+    }
+
+    /// The configuration as TOML, every setting named.
+    pub fn to_toml(&self) -> String {
+        // Every field is a table, text, number, flag or list of texts, which TOML has.
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A text from the environment as the kind of value that the default of that setting has. `None`: no such setting.
+fn typed(section: &str, key: &str, text: String) -> Option<toml::Value> {
+    let defaults = toml::Table::try_from(Config::default()).ok()?;
+    let default = defaults.get(section)?.get(key)?;
+    Some(match default {
+        toml::Value::Boolean(_) => text.parse().map_or(toml::Value::String(text), toml::Value::Boolean),
+        toml::Value::Integer(_) => text.parse().map_or(toml::Value::String(text), toml::Value::Integer),
+        _ => toml::Value::String(text),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(None, pairs).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_sets_single_settings() {
+        let config = env(&[
+            ("TRIBUTARY_ACCOUNTS__SIGNUP", "open"),
+            ("TRIBUTARY_DELIVERY__ALLOW_PRIVATE_TARGETS", "true"),
+            ("TRIBUTARY_DELIVERY__RETRY_DELAYS", "1s, 2s"),
+            ("TRIBUTARY_DELIVERY__ALLOWED_TARGETS", "10.1.0.0/16,fd00::/8"),
+            ("TRIBUTARY_DELIVERY__LANE_CONCURRENCY", "7"),
+            ("TRIBUTARY_BIN", "not a setting: no section"),
+            ("PATH", "/bin"),
+        ])
+        .unwrap();
+        assert_eq!(config.accounts.signup, "open");
+        assert!(config.delivery.allow_private_targets);
+        assert_eq!(config.delivery.retry_delays.0, [Span(Duration::from_secs(1)), Span(Duration::from_secs(2))]);
+        assert_eq!(config.delivery.allowed_targets.0, ["10.1.0.0/16", "fd00::/8"]);
+        assert_eq!(config.delivery.lane_concurrency, 7);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        for (name, value, says) in [
+            ("TRIBUTARY_ACCOUNTS__SIGNUPS", "open", "there is no such setting"),
+            ("TRIBUTARY_DELIVERY__ALLOW_PRIVATE_TARGETS", "maybe", "invalid type"),
+            ("TRIBUTARY_DELIVERY__TIMEOUT", "soon", "not a length of time"),
+            ("TRIBUTARY_SERVER__LISTEN", "here", "invalid socket address"),
+        ] {
+            let error = env(&[(name, value)]).unwrap_err();
+            assert!(error.contains(name) && error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_and_spans_keep_their_unit() {
+        let config = Config::default();
+        assert_eq!(config.to_toml().parse::<toml::Table>().unwrap().try_into::<Config>().unwrap(), config);
+        for text in ["500ms", "30s", "5m", "2h", "7d", "0ms"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The server: its parts wired together, started and stopped.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tributary_api::{AppState, streams::OpenStreams};
+use tributary_control::{Control, Sources, accounts_settings::AccountSettings};
+use tributary_domain::Timestamp;
+use tributary_eventlog::EventLog;
+use tributary_pipeline::{Pipeline, Routes};
+use tributary_store::Store;
+use tributary_targets::{AddressPolicy, Clients};
+
+use crate::{config::Config, key};
+
+/// The file of the accounts, integrations and history.
+const STORE_FILE: &str = "tributary.db";
+/// The file of the accepted events.
+const LOG_FILE: &str = "events.db";
+/// The file of the key, unless another is configured.
+const KEY_FILE: &str = "key";
+/// How long open connections may go on once the server stops.
+const CLOSE_CONNECTIONS: Duration = Duration::from_secs(2);
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting that cannot be used.
+    #[error("setting {0}: {1}")]
+    Setting(&'static str, String),
+    /// The data folder.
+    #[error("data folder {0}: {1}")]
+    DataDir(String, #[source] io::Error),
+    /// The key file.
+    #[error("key file {0}: {1}")]
+    Key(String, #[source] io::Error),
+    /// The database of accounts and history.
+    #[error("store: {0}")]
+    Store(#[from] tributary_store::StoreError),
+    /// The event log.
+    #[error("event log: {0}")]
+    Log(#[from] tributary_eventlog::LogError),
+    /// The address.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pipeline: Pipeline,
+    store: Store,
+    closing: watch::Sender<bool>,
+    http: JoinHandle<io::Result<()>>,
+}
+
+/// The present time.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Fills a buffer with unguessable bytes.
+#[allow(clippy::expect_used, reason = "without randomness no token would be safe: better to stop than to go on")]
+pub fn random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system gives randomness");
+}
+
+fn account_settings(config: &Config) -> Result<AccountSettings, StartError> {
+    let accounts = &config.accounts;
+    let wrong = |name: &'static str| move |error: String| StartError::Setting(name, error);
+    Ok(AccountSettings {
+        signup: accounts.signup.parse().map_err(|e: _| wrong("accounts.signup")(format!("{e}")))?,
+        default_plan: accounts.default_plan.parse().map_err(|e: tributary_domain::account::UnknownPlan| {
+            wrong("accounts.default_plan")(e.to_string())
+        })?,
+        failures_per_user: accounts.failures_per_user,
+        failures_per_address: accounts.failures_per_address,
+        failure_window_ms: ms(accounts.failure_window.0),
+    })
+}
+
+fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn address_policy(config: &Config) -> Result<AddressPolicy, StartError> {
+    let allowed = config.delivery.allowed_targets.0.iter().map(|text| {
+        text.parse().map_err(|error| StartError::Setting("delivery.allowed_targets", format!("{text}: {error}")))
+    });
+    Ok(AddressPolicy {
+        allow_private: config.delivery.allow_private_targets,
+        allowed: allowed.collect::<Result<_, _>>()?,
+    })
+}
+
+async fn open_store(config: &Config, dir: &Path) -> Result<Store, StartError> {
+    let folder = |error| StartError::DataDir(dir.display().to_string(), error);
+    std::fs::create_dir_all(dir).map_err(folder)?;
+    let configured = &config.store.key_file;
+    let key_file = if configured.as_os_str().is_empty() { dir.join(KEY_FILE) } else { configured.clone() };
+    let vault = key::open(&key_file).map_err(|error| StartError::Key(key_file.display().to_string(), error))?;
+    Ok(Store::open(&dir.join(STORE_FILE), vault).await?)
+}
+
+impl Server {
+    /// Starts a server; when this returns it answers requests.
+    ///
+    /// # Errors
+    /// When a setting is wrong, something in the data folder cannot be opened, or the address is taken.
+    pub async fn start(config: &Config) -> Result<Server, StartError> {
+        let dir = &config.store.data_dir;
+        let store = open_store(config, dir).await?;
+        let log = EventLog::open(&dir.join(LOG_FILE), tributary_eventlog::Options::default())?;
+        let addresses = Arc::new(address_policy(config)?);
+        let targets = tributary_targets::Settings { addresses: addresses.clone(), ..Default::default() };
+        let routes = Routes::load(store.clone(), targets.clone()).await?;
+        let pipeline_settings = tributary_pipeline::Settings {
+            retry_delays_ms: config.delivery.retry_delays.0.iter().map(|span| ms(span.0)).collect(),
+            lane_concurrency: config.delivery.lane_concurrency.max(1),
+            total_concurrency: config.delivery.total_concurrency.max(1),
+            now,
+        };
+        let clients = Clients::new(addresses, config.delivery.timeout.0);
+        let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, pipeline_settings).await?;
+        let settings = tributary_control::Settings { accounts: account_settings(config)?, targets };
+        let sources = Sources { now, random };
+        let control = Control::new(store.clone(), routes, pipeline.clone(), sources, settings);
+        let open_streams = OpenStreams::new(config.limits.streams_per_address);
+        let state = AppState::new(control, open_streams);
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
+        let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
+        let (closing, closed) = watch::channel(false);
+        let http = tokio::spawn(http(listener, tributary_api::router(state), closed));
+        Ok(Server { address, pipeline, store, closing, http })
+    }
+
+    /// Stops it: no new requests, running deliveries end or are handed back, the databases are closed.
+    pub async fn stop(mut self) {
+        self.closing.send_replace(true);
+        // Streams never end by themselves, so connections are given a bounded time.
+        if tokio::time::timeout(CLOSE_CONNECTIONS, &mut self.http).await.is_err() {
+            self.http.abort();
+        }
+        self.pipeline.stop().await;
+        self.store.close().await;
+    }
+
+    /// The running data plane.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+}
+
+async fn http(listener: TcpListener, router: axum::Router, mut closed: watch::Receiver<bool>) -> io::Result<()> {
+    use axum::serve::ListenerExt as _;
+    // Answers are small and each is written whole: waiting for more to send would only delay them.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let shutdown = async move {
+        // A closed channel means that the server is gone, which is a stop as well.
+        let _ = closed.wait_for(|closed| *closed).await;
+    };
+    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub async fn stop_signal() -> io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "Ctrl-C",
+    })
+}
