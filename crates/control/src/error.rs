@@ -1,6 +1,7 @@
 //! Why a use-case was refused or failed. Faces turn it into their answer; the texts are for the caller.
 
 use tributary_domain::FieldError;
+use tributary_store::StoreError;
 
 /// A refused or failed use-case.
 #[derive(Debug, thiserror::Error)]
@@ -74,5 +75,19 @@ impl Error {
     /// Nothing of that name, or none that the caller may see.
     pub fn not_found(what: impl Into<String>) -> Error {
         Error::NotFound(what.into())
+    }
+}
+
+impl From<StoreError> for Error {
+    /// A taken name is a wrong field, so that a form can say so beside it; a store that may recover is a 503.
+    fn from(error: StoreError) -> Error {
+        match error {
+            StoreError::Taken(field) => Error::field(field, "is already taken"),
+            error if error.is_passing() => {
+                tracing::warn!(%error, "the store cannot be used at the moment");
+                Error::Unavailable
+            }
+            error => Error::Internal(Box::new(error)),
+        }
     }
 }

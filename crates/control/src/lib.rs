@@ -5,6 +5,8 @@
 //! console) call these and hold no rule of their own.
 
 pub mod access;
+pub mod accounts_settings;
+mod cache;
 pub mod error;
 
 use std::sync::Arc;
@@ -40,12 +42,13 @@ pub struct Control {
     pub(crate) routes: Routes,
     pub(crate) sources: Sources,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) cache: Arc<cache::Cache>,
 }
 
 impl Control {
     /// Use-cases over this store and these routes.
     pub fn new(store: Store, routes: Routes, sources: Sources, settings: Settings) -> Control {
-        Control { store, routes, sources, settings: Arc::new(settings) }
+        Control { store, routes, sources, settings: Arc::new(settings), cache: Arc::default() }
     }
 
     /// The present time.

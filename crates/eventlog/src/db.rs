@@ -14,7 +14,7 @@ use crate::{LogError, Options, frame::Frame};
 const APPLICATION_ID: i64 = 0x7472_6576;
 const SCHEMA_VERSION: i64 = 1;
 /// In bytes; only counts when the file is made.
-const PAGE_BYTES: usize = 8_192;
+const PAGE_BYTES: usize = 4_096;
 /// Pages that a connection keeps in memory, in KiB. Frames are written once and read about once.
 const CACHE_KIB: i64 = 4_096;
 /// The write-ahead log may pass its checkpoint size by this factor (a reader holds on to it) before the writer waits

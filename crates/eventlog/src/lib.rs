@@ -16,7 +16,8 @@
 //! - `frame`: the bytes of a row. Version, checksum, then the records with their lengths. A frame whose checksum does
 //!   not hold is reported as [`LogError::Damaged`] and never delivered.
 //! - `tail`: recent frames, so that a consumer that keeps up reads without SQL. `reader`: all the others.
-//! - `trim`: drops old frames in small steps between the groups.
+//! - `trim`: drops old frames in small steps between the groups. `reserve`: space set aside so that this works on a
+//!   full disk too.
 //! - `db`: every SQL statement and setting.
 //!
 //! # What it promises
@@ -30,10 +31,10 @@
 //! # What it never does
 //! It never looks into a record, never runs SQL on an async thread, never answers `Ok` after a failed commit, and never
 //! gives space back to the file system: trimmed pages are used again by later appends, so the file stays as large as
-//! the largest backlog so far. It takes a lock beside its file (`<file>.lock`): two processes never share one log.
+//! the largest backlog so far. Two processes never share one log: it holds a lock on `<file>.lock` beside its file, which also holds the reserve.
 //!
 //! # Limits
-//! All in [`Options`] with their units: queue, group, one append, tail, write-ahead log. [`READ_LAST_BYTES`] bounds a
+//! All in [`Options`] with their units: queue, group, one append, tail, write-ahead log, reserve. [`READ_LAST_BYTES`] bounds a
 //! preview; [`MAX_FRAME_BYTES`] bounds a frame whatever the options say.
 
 mod db;
@@ -43,6 +44,7 @@ mod log;
 mod options;
 mod page;
 mod reader;
+mod reserve;
 mod tail;
 mod trim;
 mod writer;

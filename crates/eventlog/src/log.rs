@@ -1,6 +1,6 @@
 //! The handle: what the rest of the program calls.
 
-use std::{fs::File, ops::Range, path::Path, sync::Arc, thread};
+use std::{ops::Range, path::Path, sync::Arc, thread};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use crate::{
     LogError, Options, Record, db,
     page::{self, Page},
     reader::{ReadOp, Reader},
+    reserve::Reserve,
     tail::Tail,
     trim::TrimJob,
     writer::{Append, Op, Records, Writer, framed_bytes},
@@ -53,7 +54,7 @@ impl EventLog {
     /// [`LogError::Io`] when the file cannot be opened, is no event log, or is open elsewhere; [`LogError::Full`].
     pub fn open(path: &Path, options: Options) -> Result<EventLog, LogError> {
         let options = options.bounded();
-        let lock = lock_beside(path)?;
+        let reserve = Reserve::open(path, options.reserve_bytes)?;
         let db = db::open_writer(path, &options)?;
         let head = db::head(&db).map_err(|e| LogError::sql("read the last number", &e))?;
         let reader_db = db::open_reader(path, &options)?;
@@ -63,7 +64,7 @@ impl EventLog {
         let (reads, reader_ops) = mpsc::channel(READ_QUEUE);
         let (head_sender, head) = watch::channel(head);
         let place = (path.to_owned(), options.clone());
-        let writer = Writer::new(place.clone(), (db, lock), writer_ops, (head_sender, tail.clone()));
+        let writer = Writer::new(place.clone(), (db, reserve), writer_ops, (head_sender, tail.clone()));
         let reader = Reader::new(place, reader_db, reader_ops);
         start("eventlog-writer", move || writer.run())?;
         start("eventlog-reader", move || reader.run())?;
@@ -227,21 +228,6 @@ fn semaphore(places: usize) -> Arc<Semaphore> {
 async fn occupy(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit, LogError> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     places.clone().acquire_many_owned(count).await.map_err(|_| LogError::Closed)
-}
-
-fn lock_beside(path: &Path) -> Result<File, LogError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let doing = format!("lock {}", name.display());
-    let open = File::options().create(true).truncate(false).write(true).open(&name);
-    let file = open.map_err(|e| LogError::file(&doing, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(LogError::Io(format!("{doing}: the event log is open elsewhere")))
-        }
-        Err(std::fs::TryLockError::Error(e)) => Err(LogError::file(&doing, &e)),
-    }
 }
 
 fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), LogError> {

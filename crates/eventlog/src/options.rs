@@ -21,8 +21,11 @@ pub struct Options {
     /// Memory for the newest frames, from which a consumer that keeps up reads. In bytes; default 16 MiB; 0 = none.
     pub tail_bytes: usize,
     /// The write-ahead log is copied into the file about every so many bytes, after the waiting appends were
-    /// answered. Default 16 MiB.
+    /// answered: often, so that each copy is short. Default 4 MiB.
     pub checkpoint_bytes: usize,
+    /// Space set aside in `<file>.lock`, given up on a full disk so that [`trim`](crate::EventLog::trim) can make room.
+    /// Twice `checkpoint_bytes` is enough. In bytes; default 8 MiB; 0 = none.
+    pub reserve_bytes: usize,
     /// How long to wait for somebody else's lock on the file (a person with the `sqlite3` shell). Default 5 s.
     pub busy_timeout: Duration,
     /// The most pages that the file may have; an append past it is [`LogError::Full`](crate::LogError::Full).
@@ -41,7 +44,8 @@ impl Default for Options {
             group_bytes: 4 << 20,
             append_bytes: 64 << 20,
             tail_bytes: 16 << 20,
-            checkpoint_bytes: 16 << 20,
+            checkpoint_bytes: 4 << 20,
+            reserve_bytes: 8 << 20,
             busy_timeout: Duration::from_secs(5),
             max_pages: None,
             now_ms: system_now_ms,

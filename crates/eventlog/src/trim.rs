@@ -37,9 +37,12 @@ pub(crate) struct Step {
 pub(crate) fn decide(rows: &[FrameRow], job: &TrimJob, now_ms: i64) -> Step {
     let mut step = Step { drop: Vec::new(), seen: job.seen, done: rows.len() < STEP_FRAMES };
     let mut bytes = 0;
-    for row in rows {
+    for (index, row) in rows.iter().enumerate() {
         let young = row.at_ms >= job.cutoff_ms;
-        if row.last_seq > job.up_to || (young && row.at_ms <= now_ms) {
+        // No frame reaches into the next one: a damaged last number must not keep all that follows.
+        let next = rows.get(index + 1).map_or(u64::MAX, |next| next.first_seq - 1);
+        let last_seq = row.last_seq.min(next);
+        if last_seq > job.up_to || (young && row.at_ms <= now_ms) {
             step.done = true;
             break;
         }
@@ -49,7 +52,7 @@ pub(crate) fn decide(rows: &[FrameRow], job: &TrimJob, now_ms: i64) -> Step {
                 step.done = false;
                 break;
             }
-            step.drop.push(*row);
+            step.drop.push(FrameRow { last_seq, ..*row });
         }
         step.seen = row.first_seq;
     }
@@ -92,6 +95,13 @@ mod tests {
     fn a_stamp_from_a_clock_since_set_back_holds_nothing_up() {
         let rows = [row(1, 100, 1), row(11, 9_000, 1), row(21, 200, 1)];
         assert_eq!(dropped(&rows, &job(30, 300), 400), (vec![1, 21], 21, true));
+    }
+
+    #[test]
+    fn a_damaged_last_number_holds_nothing_up() {
+        let damaged = FrameRow { last_seq: 99_999, ..row(1, 100, 1) };
+        let step = decide(&[damaged, row(11, 100, 1)], &job(20, 200), 400);
+        assert_eq!(step.drop, [row(1, 100, 1), row(11, 100, 1)]);
     }
 
     #[test]

@@ -1,13 +1,6 @@
 //! The writer thread: takes what waits, commits it as one frame, answers; between groups it trims and checkpoints.
 
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io::{Seek, SeekFrom, Write},
-    path::PathBuf,
-    slice,
-    sync::Arc,
-};
+use std::{collections::VecDeque, path::PathBuf, slice, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use crate::{
     LogError, Options, db,
     frame::{Frame, HEADER_BYTES, PREFIX_BYTES},
+    reserve::Reserve,
     tail::Tail,
     trim::{self, TrimJob},
 };
@@ -96,8 +90,7 @@ pub(crate) struct Writer {
     options: Options,
     /// `None` after an error that leaves the connection in doubt, until it could be opened again.
     db: Option<Connection>,
-    /// Locked as long as this log is open.
-    lock: File,
+    reserve: Reserve,
     ops: mpsc::Receiver<Op>,
     /// Taken from `ops`, but no part of the group before it.
     held: Option<Op>,
@@ -115,7 +108,7 @@ impl Writer {
     /// Takes over an open file whose last number is the value of `head`.
     pub(crate) fn new(
         (path, options): (PathBuf, Options),
-        (db, lock): (Connection, File),
+        (db, reserve): (Connection, Reserve),
         ops: mpsc::Receiver<Op>,
         (head, tail): (watch::Sender<u64>, Arc<Mutex<Tail>>),
     ) -> Writer {
@@ -124,7 +117,7 @@ impl Writer {
             path,
             options,
             db: Some(db),
-            lock,
+            reserve,
             ops,
             held: None,
             trims: VecDeque::new(),
@@ -222,7 +215,7 @@ impl Writer {
             group.appends.iter().flat_map(|append| append.records.as_slice()).collect();
         let at_ms = (self.options.now_ms)();
         let frame = Frame::encode(first_seq, at_ms, records.into_iter(), group.payload_bytes);
-        self.with_db("append", |db| db::insert(db, &frame))?;
+        self.with_room("append", false, |db| db::insert(db, &frame))?;
         let last_seq = frame.last_seq();
         self.next_seq = last_seq + 1;
         self.wal_bytes += frame.bytes.len() + COMMIT_OVERHEAD_BYTES;
@@ -270,21 +263,27 @@ impl Writer {
         }
         let error = LogError::sql(doing, &error);
         // SQLite calls a quota that is used up an I/O error.
-        let no_space = code == Some(ErrorCode::SystemIoFailure) && self.space_is_missing();
+        let no_space = code == Some(ErrorCode::SystemIoFailure) && self.reserve.space_is_missing();
         Err(if no_space { LogError::Full } else { error })
     }
 
-    /// Asks the file system itself, by writing to the lock file.
-    fn space_is_missing(&mut self) -> bool {
-        let mut write = || {
-            self.lock.seek(SeekFrom::Start(0))?;
-            self.lock.write_all(&[0; COMMIT_OVERHEAD_BYTES])
-        };
-        let result = write().map_err(|e| LogError::file("check for space", &e));
-        if let Err(error) = self.lock.set_len(0) {
-            tracing::warn!(%error, "event log: the lock file could not be emptied");
+    /// As `with_db`; on a full disk once more after a checkpoint, since a write-ahead log that was copied begins anew in
+    /// the space that it has. A step that makes room may use the reserve for that.
+    fn with_room<T>(
+        &mut self,
+        doing: &str,
+        makes_room: bool,
+        step: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LogError> {
+        let result = self.with_db(doing, &step);
+        if !matches!(result, Err(LogError::Full)) {
+            return result;
         }
-        result == Err(LogError::Full)
+        if makes_room && self.reserve.release() {
+            tracing::warn!("event log: the disk is full, the reserve is given up to make room");
+        }
+        self.checkpoint();
+        self.with_db(doing, step)
     }
 
     /// One step of the oldest call of `trim`.
@@ -302,7 +301,7 @@ impl Writer {
         let rows = self.with_db("trim", |db| db::rows_above(db, job.seen, trim::STEP_FRAMES))?;
         let step = trim::decide(&rows, job, (self.options.now_ms)());
         if !step.drop.is_empty() {
-            self.with_db("trim", |db| db::remove(db, &step.drop))?;
+            self.with_room("trim", true, |db| db::remove(db, &step.drop))?;
             let first_seqs: Vec<u64> = step.drop.iter().map(|row| row.first_seq).collect();
             self.tail.lock().drop_frames(&first_seqs);
             self.wal_bytes += COMMIT_OVERHEAD_BYTES + step.drop.len() * COMMIT_OVERHEAD_BYTES / 2;
@@ -323,15 +322,20 @@ impl Writer {
     }
 
     fn checkpoint_when_due(&mut self) {
-        let due = self.options.checkpoint_bytes;
-        if self.wal_bytes < due {
-            return;
+        if self.wal_bytes >= self.options.checkpoint_bytes && self.checkpoint() {
+            self.reserve.fill();
         }
-        // The next attempt comes after as many bytes again, whether this one gets through or not.
+    }
+
+    /// Whether it got through. The next one comes after as many bytes again in any case.
+    fn checkpoint(&mut self) -> bool {
         self.wal_bytes = 0;
-        if let Err(error) = self.with_db("checkpoint", |db| db::checkpoint(db, due)) {
+        let due = self.options.checkpoint_bytes;
+        let result = self.with_db("checkpoint", |db| db::checkpoint(db, due));
+        if let Err(error) = &result {
             tracing::warn!(%error, "event log: the write-ahead log could not be copied into the file");
         }
+        result.is_ok()
     }
 
     fn shut(&mut self) {
@@ -344,3 +348,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,13 @@
 //! resolved under that owner) as an argument. Writes of a use-case are one transaction each.
 
 pub mod delivery;
+pub mod devices;
+pub mod orgs;
+pub mod products;
+mod read;
+pub mod team;
+pub mod tokens;
+pub mod users;
 pub mod vault;
 
 use std::{path::Path, time::Duration};
@@ -37,6 +44,23 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl StoreError {
+    /// Whether the same may well succeed later: the disk is full or slow, or all connections are busy.
+    pub fn is_passing(&self) -> bool {
+        /// SQLite's result codes BUSY, IOERR and FULL.
+        const PASSING: [i32; 3] = [5, 10, 13];
+        match self {
+            StoreError::Database(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) => true,
+            StoreError::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().and_then(|code| code.parse::<i32>().ok());
+                // The low byte is the code, the rest says more about it.
+                code.is_some_and(|code| PASSING.contains(&(code & 0xff)))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The store. Cheap to clone.

@@ -1,0 +1,135 @@
+//! Who is calling: the token of a request (contract 2.1).
+//!
+//! A token may stand in the `Authorization` header, in the query, or in a form body. The body can be read only once, so
+//! [`find_token`] reads form bodies (and no others) before the handlers, and leaves what it found in the request.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, header, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use tributary_domain::access::Actor;
+
+use crate::{
+    AppState,
+    body::{FORM, media_type, read_bytes},
+    error::{ApiError, TWO_TOKENS},
+    form::pairs,
+};
+
+/// The name of the token's parameter in a query or form.
+pub(crate) const PARAMETER: &str = "access_token";
+
+/// The tokens that a request came with, found by [`find_token`].
+#[derive(Clone, Debug, Default)]
+struct Presented(Vec<String>);
+
+/// The bytes of a form body that has been read already.
+#[derive(Clone, Debug)]
+pub(crate) struct FormBytes(pub(crate) Bytes);
+
+/// The caller, by its token. Answers 400 without one and 401 for one that is not valid.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Actor);
+
+/// The token as it was sent, unjudged, for endpoints that can do without.
+#[derive(Clone, Debug)]
+pub struct MaybeToken(pub Option<String>);
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Caller, ApiError> {
+        let token = presented(parts)?.ok_or_else(ApiError::no_token)?;
+        Ok(Caller(state.control.authenticate(&token).await?))
+    }
+}
+
+impl FromRequestParts<AppState> for MaybeToken {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<MaybeToken, ApiError> {
+        Ok(MaybeToken(presented(parts)?))
+    }
+}
+
+fn presented(parts: &Parts) -> Result<Option<String>, ApiError> {
+    match parts.extensions.get::<Presented>().map(|found| &found.0[..]) {
+        None | Some([]) => Ok(None),
+        Some([token]) => Ok(Some(token.clone())),
+        Some(_) => Err(ApiError::bad_request(TWO_TOKENS)),
+    }
+}
+
+/// The layer that looks for tokens in all three places.
+pub(crate) async fn find_token(request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let mut tokens: Vec<String> = bearer_tokens(&parts.headers).collect();
+    if let Some(query) = parts.uri.query() {
+        tokens.extend(parameter(query.as_bytes()));
+    }
+    let body = if media_type(&parts.headers).as_deref() == Some(FORM) {
+        let bytes = read_bytes(&parts.headers, body).await?;
+        tokens.extend(parameter(&bytes));
+        parts.extensions.insert(FormBytes(bytes.clone()));
+        Body::from(bytes)
+    } else {
+        body
+    };
+    parts.extensions.insert(Presented(tokens));
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// The tokens of `Authorization: Bearer` headers. A header of another scheme, or without a token, is none.
+fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+    })
+}
+
+/// The values of the token's parameter in a query or form, empty ones left out.
+fn parameter(encoded: &[u8]) -> impl Iterator<Item = String> {
+    pairs(encoded).filter_map(|pair| match pair {
+        Ok((key, value)) if key == PARAMETER && !value.is_empty() => Some(value.into_owned()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_read_in_any_case_and_other_schemes_are_no_token() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            ("BEARER abc", Some("abc")),
+            ("Basic abc", None),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("abc", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.parse().expect("a header value"));
+            assert_eq!(bearer_tokens(&headers).next().as_deref(), token, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_parameter_is_found_wherever_it_stands() {
+        for (query, tokens) in [
+            ("access_token=a", vec!["a"]),
+            ("x=1&access_token=a&y=%20", vec!["a"]),
+            ("access%5Ftoken=a&access_token=b", vec!["a", "b"]),
+            ("access_token=&x", vec![]),
+            ("my_access_token=a", vec![]),
+        ] {
+            assert_eq!(parameter(query.as_bytes()).collect::<Vec<_>>(), tokens, "{query}");
+        }
+    }
+}
