@@ -5,9 +5,19 @@
 //! console) call these and hold no rule of their own.
 
 pub mod access;
+pub mod accounts;
 pub mod accounts_settings;
 mod cache;
+pub mod devices;
 pub mod error;
+mod fields;
+pub mod orgs;
+mod passwords;
+pub mod products;
+mod sign_in_limits;
+mod slugs;
+pub mod team;
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -43,12 +53,22 @@ pub struct Control {
     pub(crate) sources: Sources,
     pub(crate) settings: Arc<Settings>,
     pub(crate) cache: Arc<cache::Cache>,
+    pub(crate) passwords: passwords::Passwords,
+    pub(crate) sign_in_limits: Arc<sign_in_limits::SignInLimits>,
 }
 
 impl Control {
     /// Use-cases over this store and these routes.
     pub fn new(store: Store, routes: Routes, sources: Sources, settings: Settings) -> Control {
-        Control { store, routes, sources, settings: Arc::new(settings), cache: Arc::default() }
+        Control {
+            store,
+            routes,
+            sources,
+            cache: Arc::default(),
+            passwords: passwords::Passwords::new(settings.accounts.password_hash_kib, sources.random),
+            sign_in_limits: Arc::default(),
+            settings: Arc::new(settings),
+        }
     }
 
     /// The present time.

@@ -32,7 +32,8 @@ pub enum Role {
 
 impl Role {
     /// All roles in rising order.
-    pub const ALL: [Role; 5] = [Role::ViewOnly, Role::Support, Role::Developer, Role::Administrator, Role::Owner];
+    pub const ALL: [Role; 5] =
+        [Role::ViewOnly, Role::Support, Role::Developer, Role::Administrator, Role::Owner];
 
     /// The name used in the API.
     pub fn as_str(self) -> &'static str {
@@ -149,7 +150,11 @@ impl FromStr for Scope {
     type Err = UnknownScope;
     fn from_str(text: &str) -> Result<Scope, UnknownScope> {
         let known = Action::ALL.iter().any(|a| a.scope() == text) || text == "teams.users:*";
-        if known && !text.is_empty() { Ok(Scope(text.to_owned())) } else { Err(UnknownScope(text.to_owned())) }
+        if known && !text.is_empty() {
+            Ok(Scope(text.to_owned()))
+        } else {
+            Err(UnknownScope(text.to_owned()))
+        }
     }
 }
 
@@ -223,10 +228,10 @@ mod tests {
     fn contract_says(action: Action, role: Role) -> bool {
         use Action::*;
         match action {
-            GetOrg | ListProducts | GetProduct | ListIntegrations | GetIntegration | GetEvents | GetMetrics
-            | ListDevices | GetDevice | ListTeam | ListSecrets => true,
-            CreateProduct | CreateIntegration | UpdateIntegration | RemoveIntegration | TestIntegration | SendEvents
-            | UpdateDevice | ImportDevices | RemoveDevice | WriteSecrets => {
+            GetOrg | ListProducts | GetProduct | ListIntegrations | GetIntegration | GetEvents
+            | GetMetrics | ListDevices | GetDevice | ListTeam | ListSecrets => true,
+            CreateProduct | CreateIntegration | UpdateIntegration | RemoveIntegration | TestIntegration
+            | SendEvents | UpdateDevice | ImportDevices | RemoveDevice | WriteSecrets => {
                 matches!(role, Role::Developer | Role::Administrator | Role::Owner)
             }
             RemoveProduct | InviteTeam | UpdateTeam | RemoveTeam => {

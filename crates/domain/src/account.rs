@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn slugs_are_lower_case_words_joined_by_dashes() {
-        for (name, slug) in [("Acme Sensors", "acme-sensors"), (" Pump  mk2!", "pump-mk2"), ("é", ""), ("a--b", "a-b")] {
+        for (name, slug) in
+            [("Acme Sensors", "acme-sensors"), (" Pump  mk2!", "pump-mk2"), ("é", ""), ("a--b", "a-b")]
+        {
             assert_eq!(slug_of(name), slug, "{name}");
         }
     }

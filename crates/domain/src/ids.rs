@@ -142,7 +142,9 @@ mod tests {
     fn ids_are_shown_and_read_as_24_lower_case_hex_digits() {
         let id: UserId = "0123456789ABCDEF00112233".parse().expect("24 digits");
         assert_eq!(id.to_string(), "0123456789abcdef00112233");
-        for wrong in ["", "0123", "0123456789abcdef0011223g", "0123456789abcdef001122334", "0123456789abcdef0011223é"] {
+        for wrong in
+            ["", "0123", "0123456789abcdef0011223g", "0123456789abcdef001122334", "0123456789abcdef0011223é"]
+        {
             assert_eq!(wrong.parse::<UserId>(), Err(InvalidId), "{wrong}");
         }
         assert_eq!(Owner::Org(OrgId(id.0)).to_string().parse(), Ok(Owner::Org(OrgId(id.0))));

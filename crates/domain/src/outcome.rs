@@ -132,7 +132,11 @@ impl Health {
             return Admission::Go;
         }
         let probe_running = self.probing_since.is_some_and(|at| now.0 - at.0 < PROBE_MAX_MS);
-        if probe_running || now.0 - self.last_failure.0 < QUIET_MS { Admission::Sleep } else { Admission::Probe }
+        if probe_running || now.0 - self.last_failure.0 < QUIET_MS {
+            Admission::Sleep
+        } else {
+            Admission::Probe
+        }
     }
 
     /// Notes that a probe has begun.

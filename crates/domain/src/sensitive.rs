@@ -1,1 +1,199 @@
-//! Values of a configuration that are never given back (contract 3.1).
+//! Values of a configuration that are never given back (contract 3.1): where they stand, how they are shown, and how
+//! they are kept apart from the rest in the store.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::integration::{Config, FieldError};
+
+/// What stands in an answer for a sensitive value; in a request it means the stored one.
+pub const MASK: &str = "[[SENSITIVE]]";
+
+/// Fields whose whole value is sensitive.
+const FIELDS: [&str; 2] = ["policy_key", "api_key"];
+/// Entries of `auth` that are sensitive.
+const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
+
+/// Sensitive values by place, as a JSON pointer (RFC 6901).
+pub type Sealed = BTreeMap<String, Value>;
+
+/// Whether the value of a header with this name is sensitive: `Authorization` and its like, and `X-…-Key`, `X-…-Token`
+/// or `X-…-Secret`, in any case.
+pub fn is_sensitive_header(name: &str) -> bool {
+    let name = name.trim().to_ascii_lowercase();
+    let named = ["authorization", "proxy-authorization", "cookie", "api-key"].contains(&name.as_str());
+    named || (name.starts_with("x-") && ["key", "token", "secret"].iter().any(|end| name.ends_with(end)))
+}
+
+/// Whether the entry `key` of the field `field` is sensitive; `key` is `None` for the field itself.
+fn is_sensitive(field: &str, key: Option<&str>) -> bool {
+    match (field, key) {
+        (field, None) => FIELDS.contains(&field),
+        ("auth", Some(key)) => AUTH.contains(&key),
+        ("headers", Some(key)) => is_sensitive_header(key),
+        _ => false,
+    }
+}
+
+/// Calls `visit` with the pointer and the value of every sensitive place.
+fn visit(config: &mut Config, mut visit: impl FnMut(String, &mut Value)) {
+    for (field, value) in config {
+        if is_sensitive(field, None) {
+            visit(pointer(&[field]), value);
+        } else if let Value::Object(object) = value {
+            for (key, value) in object {
+                if is_sensitive(field, Some(key)) {
+                    visit(pointer(&[field, key]), value);
+                }
+            }
+        }
+    }
+}
+
+fn pointer(path: &[&str]) -> String {
+    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+/// The configuration as it is shown.
+pub fn mask(config: &Config) -> Config {
+    split(config).0
+}
+
+/// Takes the sensitive values out: the configuration as it is shown, and what [`join`] puts back.
+pub fn split(config: &Config) -> (Config, Sealed) {
+    let mut masked = config.clone();
+    let mut sealed = Sealed::new();
+    visit(&mut masked, |place, value| {
+        sealed.insert(place, std::mem::replace(value, MASK.into()));
+    });
+    (masked, sealed)
+}
+
+/// Puts the sensitive values back where [`split`] took them from.
+pub fn join(mut masked: Config, sealed: &Sealed) -> Config {
+    visit(&mut masked, |place, value| {
+        if let Some(clear) = sealed.get(&place) {
+            *value = clear.clone();
+        }
+    });
+    masked
+}
+
+/// Replaces each mask that a request sends in a sensitive place by the value stored there, if there is one. Header names
+/// match in any case. Gives the places that have nothing to keep.
+pub fn keep(config: &mut Config, stored: Option<&Config>) -> Vec<FieldError> {
+    let stored: BTreeMap<String, Value> = stored.map(|stored| split(stored).1).unwrap_or_default();
+    let find = |place: &str| {
+        let same = |known: &&String| known.eq_ignore_ascii_case(place);
+        stored.get(place).or_else(|| stored.get(stored.keys().find(same)?))
+    };
+    let mut errors = Vec::new();
+    visit(config, |place, value| {
+        if value.as_str() == Some(MASK) {
+            match find(&place) {
+                Some(kept) => *value = kept.clone(),
+                None => errors.push(FieldError::new(
+                    dotted(&place),
+                    format!("{MASK} stands for the stored value, but none is stored; send the value itself"),
+                )),
+            }
+        }
+    });
+    errors
+}
+
+/// A pointer as the name of a field: `/headers/Authorization` is `headers.Authorization`.
+fn dotted(place: &str) -> String {
+    place.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Value) -> Config {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn credentials_are_masked_and_nothing_else_is() {
+        for (given, shown) in [
+            (json!({"policy_key": "k", "policy_name": "n"}), json!({"policy_key": MASK, "policy_name": "n"})),
+            (json!({"api_key": "k"}), json!({"api_key": MASK})),
+            (
+                json!({"auth": {"username": "u", "password": "p"}}),
+                json!({"auth": {"username": "u", "password": MASK}}),
+            ),
+            (json!({"auth": {"bearer": "b"}}), json!({"auth": {"bearer": MASK}})),
+            (
+                json!({"headers": {"AUTHORIZATION": "Bearer x", "Accept": "y"}}),
+                json!({"headers": {"AUTHORIZATION": MASK, "Accept": "y"}}),
+            ),
+            (
+                json!({"headers": {"x-api-key": "a", "X-Auth-Token": "b", "X-Hub-Secret": "c"}}),
+                json!({"headers": {"x-api-key": MASK, "X-Auth-Token": MASK, "X-Hub-Secret": MASK}}),
+            ),
+            (
+                json!({"headers": {"Idempotency-Key": "a", "X-Keyboard": "b"}}),
+                json!({"headers": {"Idempotency-Key": "a", "X-Keyboard": "b"}}),
+            ),
+            (
+                json!({"json": {"api_key": "a"}, "query": {"token": "b"}}),
+                json!({"json": {"api_key": "a"}, "query": {"token": "b"}}),
+            ),
+            (json!({"auth": "text", "headers": ["x"]}), json!({"auth": "text", "headers": ["x"]})),
+            (json!({"headers": {"Authorization": {"odd": 1}}}), json!({"headers": {"Authorization": MASK}})),
+        ] {
+            assert_eq!(Value::Object(mask(&config(given.clone()))), shown, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_mask_keeps_the_stored_value_and_is_refused_where_none_is_stored() {
+        let stored = config(json!({"headers": {"Authorization": "Bearer hush"}, "api_key": 5, "url": "u"}));
+        let mut new = config(json!({"headers": {"authorization": MASK}, "api_key": MASK, "url": MASK}));
+        assert_eq!(keep(&mut new, Some(&stored)), []);
+        let kept = json!({"headers": {"authorization": "Bearer hush"}, "api_key": 5, "url": MASK});
+        assert_eq!(Value::Object(new), kept, "only sensitive places are kept");
+
+        let mut new =
+            config(json!({"headers": {"X-A/Key": MASK, "Authorization": MASK}, "policy_key": MASK}));
+        let fields: Vec<String> = keep(&mut new, Some(&stored)).into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["headers.X-A/Key", "policy_key"]);
+        assert_eq!(keep(&mut config(json!({"api_key": MASK})), None).len(), 1);
+    }
+
+    fn any_config() -> impl Strategy<Value = Config> {
+        let name =
+            "[a-z/~.-]{0,6}|Authorization|X-My-Key|password|api_key|policy_key|auth|headers|x-~/secret";
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            "[ -~]{0,8}".prop_map(Value::from),
+            Just(MASK.into())
+        ];
+        let object = proptest::collection::btree_map(name, leaf.clone(), 0..5);
+        let value = prop_oneof![leaf, object.prop_map(|map| Value::Object(map.into_iter().collect()))];
+        proptest::collection::btree_map(name, value, 0..6).prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_split_is_joined_again(config in any_config()) {
+            let (masked, sealed) = split(&config);
+            prop_assert_eq!(&mask(&masked), &masked, "masking again changes nothing");
+            prop_assert_eq!(join(masked, &sealed), config);
+        }
+
+        #[test]
+        fn sending_back_what_is_shown_keeps_everything(config in any_config()) {
+            let mut sent = mask(&config);
+            prop_assert_eq!(keep(&mut sent, Some(&config)), vec![]);
+            prop_assert_eq!(sent, config);
+        }
+    }
+}

@@ -71,6 +71,17 @@ pub struct NewApiUser {
     pub token: NewToken,
 }
 
+/// A change of an API user; what is `None` stays.
+#[derive(Clone, Debug)]
+pub struct ApiUserChange {
+    /// Who it is.
+    pub user: UserId,
+    /// What it is called from now on.
+    pub friendly_name: Option<String>,
+    /// Its new token.
+    pub token: Option<NewToken>,
+}
+
 /// What a user is to a product: its row in the organization's team and in the product's own.
 /// The outer `None` = no row; the inner = an API user's row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,22 +179,29 @@ impl Store {
         Ok(())
     }
 
-    /// Replaces the token of an API user of this team, and with it its scopes. Says whether there is such a user.
+    /// Changes an API user of this team. A new token takes the place of the old one, and with it its scopes. Says
+    /// whether there is such a user.
     ///
     /// # Errors
     /// When it could not be committed; the old token stays.
-    pub async fn replace_api_token(&self, team: TeamOf, token: &NewToken) -> Result<bool, StoreError> {
+    pub async fn update_api_user(&self, team: TeamOf, change: &ApiUserChange) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let user = change.user.to_string();
         let found = sqlx::query("SELECT 1 FROM team WHERE scope = $1 AND user_id = $2 AND role IS NULL")
             .bind(team.scope())
-            .bind(token.user.to_string())
+            .bind(&user)
             .fetch_optional(&mut *tx)
             .await?;
         if found.is_none() {
             return Ok(false);
         }
-        sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(token.user.to_string()).execute(&mut *tx).await?;
-        insert_token(&mut tx, token).await?;
+        if let Some(name) = &change.friendly_name {
+            sqlx::query("UPDATE users SET friendly_name = $2 WHERE id = $1").bind(&user).bind(name).execute(&mut *tx).await?;
+        }
+        if let Some(token) = &change.token {
+            sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(&user).execute(&mut *tx).await?;
+            insert_token(&mut tx, token).await?;
+        }
         tx.commit().await?;
         Ok(true)
     }

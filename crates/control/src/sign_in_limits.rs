@@ -1,0 +1,217 @@
+//! How often a sign-in may fail (contract 2.2): in a row for one address and user name, and within a window for one
+//! address. Kept in memory, so a restart forgets it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use parking_lot::Mutex;
+use tributary_domain::Timestamp;
+
+use crate::{Error, accounts_settings::AccountSettings};
+
+/// Most addresses, and most pairs of address and user name, that are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Where sign-ins come from: an address, or the /64 network of an IPv6 address, which one customer has as a whole.
+/// `None` when the server does not know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin(Option<IpAddr>);
+
+impl From<Option<IpAddr>> for Origin {
+    fn from(address: Option<IpAddr>) -> Origin {
+        Origin(address.map(|address| match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 @ IpAddr::V4(_) => v4,
+        }))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    failed: u32,
+    last: Timestamp,
+}
+
+#[derive(Default)]
+struct Failures {
+    rows: HashMap<(Origin, String), Row>,
+    by_origin: HashMap<Origin, VecDeque<Timestamp>>,
+}
+
+/// The failed sign-ins of the last minutes.
+#[derive(Default)]
+pub(crate) struct SignInLimits(Mutex<Failures>);
+
+impl SignInLimits {
+    /// Whether a sign-in may be tried now.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] with the seconds to wait.
+    pub(crate) fn check(
+        &self,
+        settings: &AccountSettings,
+        origin: Origin,
+        username: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.0.lock().check(settings, origin, username, now)
+    }
+
+    /// Notes how a sign-in went. Meanwhile others may have used up the limit: then this one is refused as well, right or
+    /// wrong, so that many at once learn no more than one after the other.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] with the seconds to wait.
+    pub(crate) fn note(
+        &self,
+        settings: &AccountSettings,
+        origin: Origin,
+        username: &str,
+        now: Timestamp,
+        right: bool,
+    ) -> Result<(), Error> {
+        let mut failures = self.0.lock();
+        failures.check(settings, origin, username, now)?;
+        let key = (origin, username.to_owned());
+        if right {
+            failures.rows.remove(&key);
+            return Ok(());
+        }
+        let row_ends = millis(settings.failed_in_a_row_seconds);
+        make_room(&mut failures.rows, |row| row.last.plus_ms(row_ends) <= now);
+        let row = failures.rows.entry(key).or_insert(Row { failed: 0, last: now });
+        *row = Row { failed: row.failed.saturating_add(1), last: now };
+        if settings.failed_per_address > 0 {
+            let window = millis(settings.failed_per_address_seconds);
+            make_room(&mut failures.by_origin, |times| times.back().is_none_or(|last| last.plus_ms(window) <= now));
+            failures.by_origin.entry(origin).or_default().push_back(now);
+        }
+        Ok(())
+    }
+}
+
+impl Failures {
+    fn check(
+        &mut self,
+        settings: &AccountSettings,
+        origin: Origin,
+        username: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let key = (origin, username.to_owned());
+        if let Some(row) = self.rows.get(&key) {
+            let ends = row.last.plus_ms(millis(settings.failed_in_a_row_seconds));
+            if ends <= now {
+                self.rows.remove(&key);
+            } else if settings.failed_in_a_row > 0 && row.failed >= settings.failed_in_a_row {
+                return Err(wait_until(ends, now));
+            }
+        }
+        if let Some(times) = self.by_origin.get_mut(&origin) {
+            let window = millis(settings.failed_per_address_seconds);
+            while times.front().is_some_and(|first| first.plus_ms(window) <= now) {
+                times.pop_front();
+            }
+            let full = settings.failed_per_address > 0 && times.len() >= settings.failed_per_address as usize;
+            if let (true, Some(first)) = (full, times.front()) {
+                return Err(wait_until(first.plus_ms(window), now));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn millis(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX)
+}
+
+fn wait_until(at: Timestamp, now: Timestamp) -> Error {
+    let ms = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or_default();
+    Error::TooMany { retry_after_s: ms.div_ceil(1_000).max(1) }
+}
+
+/// Drops what is over when the map is full, and everything if nothing is.
+fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, over: impl Fn(&V) -> bool) {
+    if map.len() >= REMEMBERED {
+        map.retain(|_, value| !over(value));
+    }
+    if map.len() >= REMEMBERED {
+        map.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Origin = Origin(Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
+
+    fn settings() -> AccountSettings {
+        AccountSettings { failed_in_a_row: 3, failed_per_address: 5, ..AccountSettings::default() }
+    }
+
+    /// Tries to sign in; whether the try was let through.
+    fn attempt(limits: &SignInLimits, name: &str, at_s: i64, right: bool) -> bool {
+        let (settings, now) = (settings(), Timestamp(at_s * 1_000));
+        limits.check(&settings, HERE, name, now).is_ok() && limits.note(&settings, HERE, name, now, right).is_ok()
+    }
+
+    #[test]
+    fn a_row_of_failures_blocks_that_name_for_a_while_and_a_success_ends_the_row() {
+        let limits = SignInLimits::default();
+        for _ in 0..2 {
+            assert!(attempt(&limits, "ada", 0, false));
+        }
+        assert!(attempt(&limits, "ada", 0, true));
+        for _ in 0..3 {
+            assert!(attempt(&limits, "ada", 1, false));
+        }
+        assert!(!attempt(&limits, "ada", 300, true), "even the right password");
+        assert!(attempt(&limits, "bob", 2, true));
+        assert!(attempt(&limits, "ada", 301, true));
+    }
+
+    #[test]
+    fn many_failures_block_the_address_until_the_first_is_old() {
+        let limits = SignInLimits::default();
+        for n in 0..5 {
+            assert!(attempt(&limits, &format!("name {n}"), n, false));
+        }
+        assert!(!attempt(&limits, "another", 5, true));
+        assert!(!attempt(&limits, "another", 299, true));
+        assert!(attempt(&limits, "another", 300, true));
+    }
+
+    #[test]
+    fn many_at_once_learn_no_more_than_one_after_the_other() {
+        let (limits, settings, now) = (SignInLimits::default(), settings(), Timestamp(0));
+        for _ in 0..9 {
+            assert!(limits.check(&settings, HERE, "ada", now).is_ok());
+        }
+        let answered = (0..9).filter(|_| limits.note(&settings, HERE, "ada", now, false).is_ok()).count();
+        assert_eq!(answered, 3);
+        assert!(limits.note(&settings, HERE, "ada", now, true).is_err());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (limits, settings) = (SignInLimits::default(), AccountSettings::default());
+        for n in 0..REMEMBERED + 5 {
+            let origin = Origin(Some(IpAddr::from(u32::try_from(n).expect("small").to_be_bytes())));
+            let _ = limits.note(&settings, origin, "ada", Timestamp(0), false);
+        }
+        let failures = limits.0.lock();
+        assert!(failures.rows.len() <= REMEMBERED && failures.by_origin.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_and_a_mapped_address_as_its_ipv4_one() {
+        let origin = |text: &str| Origin::from(text.parse::<IpAddr>().ok());
+        assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:2"));
+        assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
+        assert_eq!(origin("::ffff:127.0.0.1"), HERE);
+    }
+}
