@@ -3,9 +3,14 @@
 //! A token may stand in the `Authorization` header, in the query, or in a form body. The body can be read only once, so
 //! [`find_token`] reads form bodies (and no others) before the handlers, and leaves what it found in the request.
 
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+};
+
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequestParts, Request},
+    extract::{ConnectInfo, FromRequestParts, Request},
     http::{HeaderMap, header, request::Parts},
     middleware::Next,
     response::Response,
@@ -37,6 +42,18 @@ pub struct Caller(pub Actor);
 /// The token as it was sent, unjudged, for endpoints that can do without.
 #[derive(Clone, Debug)]
 pub struct MaybeToken(pub Option<String>);
+
+/// The address that a request comes from; `None` when the server was started without telling it.
+#[derive(Clone, Copy, Debug)]
+pub struct Source(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Source {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Source, Infallible> {
+        Ok(Source(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+    }
+}
 
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;

@@ -46,13 +46,18 @@ impl ApiError {
     pub(crate) fn of_status(status: StatusCode, detail: Option<String>) -> ApiError {
         let (code, text) = match status {
             StatusCode::NOT_FOUND => ("not_found", "there is nothing at this address"),
-            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this address does not take this method"),
-            StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the body is larger than 1 MiB"),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                ("unsupported_media_type", "send JSON (application/json) or a form (application/x-www-form-urlencoded)")
+            StatusCode::METHOD_NOT_ALLOWED => {
+                ("method_not_allowed", "this address does not take this method")
             }
+            StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the body is larger than 1 MiB"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "unsupported_media_type",
+                "send JSON (application/json) or a form (application/x-www-form-urlencoded)",
+            ),
             StatusCode::TOO_MANY_REQUESTS => ("too_many_requests", "too many requests; wait and try again"),
-            StatusCode::SERVICE_UNAVAILABLE => ("unavailable", "this cannot be done at the moment, try again shortly"),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                ("unavailable", "this cannot be done at the moment, try again shortly")
+            }
             status if status.is_server_error() => ("internal_error", "something went wrong on the server"),
             _ => ("invalid_request", "the request cannot be read"),
         };
@@ -115,9 +120,11 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> ApiError {
         let text = error.to_string();
         match error {
-            Error::InvalidToken => {
-                ApiError::new(StatusCode::UNAUTHORIZED, "invalid_token", "The access token provided is invalid.")
-            }
+            Error::InvalidToken => ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "The access token provided is invalid.",
+            ),
             Error::NotFound(_) => ApiError::new(StatusCode::NOT_FOUND, "not_found", text),
             Error::Forbidden(_) => ApiError::new(StatusCode::FORBIDDEN, "forbidden", text),
             Error::PlanRequired(_) => ApiError::new(StatusCode::FORBIDDEN, "plan_required", text),
@@ -127,7 +134,8 @@ impl From<Error> for ApiError {
             Error::Refused { code, .. } => ApiError::new(StatusCode::BAD_REQUEST, code, text),
             Error::Conflict { code, .. } => ApiError::new(StatusCode::CONFLICT, code, text),
             Error::TooMany { retry_after_s } => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(retry_after_s)
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text)
+                    .retry_after(retry_after_s)
             }
             Error::Unavailable => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text).retry_after(1)
@@ -170,7 +178,8 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named() {
-        let errors = vec![FieldError::new("event", "is required"), FieldError::new("url", "must be an address")];
+        let errors =
+            vec![FieldError::new("event", "is required"), FieldError::new("url", "must be an address")];
         let shown = ApiError::from(Error::Invalid { code: "invalid_integration", errors });
         assert_eq!(
             shown.to_json(),

@@ -2,7 +2,7 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{DefaultBodyLimit, Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -14,11 +14,14 @@ use tributary_domain::limits;
 
 use crate::{ApiError, AppState, auth::Caller, body::Body};
 
+/// Largest body of a batch, in bytes: a thousand of the largest events, in JSON.
+const BATCH_BYTES: usize = 32 * 1024 * 1024;
+
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/v1/devices/events", post(publish_sandbox))
         .route("/v1/products/{product}/events", post(publish_product))
-        .route("/v1/products/{product}/events/batch", post(publish_batch))
+        .route("/v1/products/{product}/events/batch", post(publish_batch).layer(DefaultBodyLimit::max(BATCH_BYTES)))
         .route("/v1/orgs/{org}/events", post(publish_org))
 }
 

@@ -13,7 +13,9 @@ const DEPTH: usize = 32;
 const SPARSE_INDEX: usize = 20;
 
 /// The decoded pairs of a query or form, in order.
-pub(crate) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), &'static str>> {
+pub(crate) fn pairs(
+    encoded: &[u8],
+) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), &'static str>> {
     encoded.split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let at = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
         let (key, value) = pair.split_at(at);
@@ -112,7 +114,8 @@ fn lists(value: Value) -> Value {
     indices.sort_unstable();
     let last = indices.last().copied().unwrap_or_default();
     if all && (last <= SPARSE_INDEX || last < object.len()) {
-        let mut entries: Vec<_> = object.into_iter().map(|(key, value)| (index(&key), lists(value))).collect();
+        let mut entries: Vec<_> =
+            object.into_iter().map(|(key, value)| (index(&key), lists(value))).collect();
         entries.sort_by_key(|(index, _)| *index);
         return Value::Array(entries.into_iter().map(|(_, value)| value).collect());
     }
@@ -158,7 +161,10 @@ mod tests {
             ("a]=1&[b]=2", json!({"a]": "1", "b": "2"})),
             ("a[[b]]=1", json!({"a[[b]]": "1"})),
             ("[]=1", json!({"0": "1"})),
-            ("__proto__[x]=1&constructor[prototype][y]=2", json!({"__proto__": {"x": "1"}, "constructor": {"prototype": {"y": "2"}}})),
+            (
+                "__proto__[x]=1&constructor[prototype][y]=2",
+                json!({"__proto__": {"x": "1"}, "constructor": {"prototype": {"y": "2"}}}),
+            ),
             ("form[{{{key}}}]=v", json!({"form": {"{{{key}}}": "v"}})),
             ("", json!({})),
         ] {

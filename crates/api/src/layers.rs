@@ -46,12 +46,17 @@ pub(crate) async fn errors_as_json(response: Response) -> Response {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let is_json = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_json = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if is_json {
         return Response::from_parts(parts, body);
     }
-    let detail = to_bytes(body, DETAIL_BYTES).await.ok().and_then(|bytes| String::from_utf8(bytes.into()).ok());
-    let mut answer = ApiError::of_status(status, detail.filter(|text| !text.trim().is_empty())).into_response();
+    let detail =
+        to_bytes(body, DETAIL_BYTES).await.ok().and_then(|bytes| String::from_utf8(bytes.into()).ok());
+    let mut answer =
+        ApiError::of_status(status, detail.filter(|text| !text.trim().is_empty())).into_response();
     if let Some(allow) = parts.headers.get(header::ALLOW) {
         answer.headers_mut().insert(header::ALLOW, allow.clone());
     }

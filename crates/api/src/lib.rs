@@ -9,27 +9,59 @@ pub mod body;
 pub mod error;
 mod form;
 mod layers;
+pub mod openapi;
+pub mod request_limit;
+pub mod streams;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::{from_fn, map_response}};
+mod devices;
+mod events;
+mod oauth;
+mod ops;
+mod orgs;
+mod products;
+mod team;
+mod users;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state, map_response},
+};
 use tributary_control::Control;
 use tributary_domain::limits;
 
 pub use error::ApiError;
+pub use request_limit::RequestLimit;
+pub use streams::OpenStreams;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     /// The use-cases.
     pub control: Control,
+    /// Requests that one address may make.
+    pub request_limit: RequestLimit,
+    /// Open streams of each address.
+    pub open_streams: OpenStreams,
 }
 
 /// All routes of the API, with what every request passes through.
 pub fn router(state: AppState) -> Router {
     Router::new()
+        .merge(oauth::routes())
+        .merge(users::routes())
+        .merge(orgs::routes())
+        .merge(team::routes())
+        .merge(products::routes())
+        .merge(devices::routes())
+        .merge(events::routes())
+        .merge(streams::routes())
+        .merge(ops::routes())
         .fallback(layers::nowhere)
         .method_not_allowed_fallback(layers::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .layer(from_fn(auth::find_token))
+        .layer(from_fn_with_state(state.clone(), request_limit::limit))
         .layer(from_fn(layers::catch_panic))
         .layer(map_response(layers::errors_as_json))
         .with_state(state)

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +10,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, FromRequestParts, RawPathParams, State},
+    extract::{FromRequestParts, RawPathParams, State},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
@@ -19,13 +18,18 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use parking_lot::Mutex;
-use tributary_control::streaming::StreamOf;
+use tributary_control::{origin::Origin, streaming::StreamOf};
 use tributary_pipeline::Subscription;
 
-use crate::{ApiError, AppState, auth::Caller};
+use crate::{
+    ApiError, AppState,
+    auth::{Caller, Source},
+};
 
 /// A quiet stream sends a line break this often: clients give up after 15 s without a byte.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// What a caller with too many streams is told to wait, in seconds.
+const RETRY_S: u64 = 10;
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -50,14 +54,14 @@ pub(crate) fn routes() -> Router<AppState> {
 /// Open streams by source address; each address may have so many.
 #[derive(Clone)]
 pub struct OpenStreams {
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_address: Arc<Mutex<HashMap<Origin, usize>>>,
     most: usize,
 }
 
 /// Counts one open stream until it is dropped.
 struct Opened {
     streams: OpenStreams,
-    address: Option<IpAddr>,
+    origin: Origin,
 }
 
 impl OpenStreams {
@@ -66,42 +70,36 @@ impl OpenStreams {
         OpenStreams { by_address: Arc::default(), most }
     }
 
-    fn open(&self, address: Option<IpAddr>) -> Result<Opened, ApiError> {
-        if let Some(address) = address {
-            let mut by_address = self.by_address.lock();
-            let count = by_address.entry(address).or_default();
-            if *count >= self.most {
-                let text = format!("{} streams are open from this address, which is the limit; close some", self.most);
-                return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(10));
-            }
-            *count += 1;
+    fn open(&self, origin: Origin) -> Result<Opened, ApiError> {
+        let mut by_address = self.by_address.lock();
+        let count = by_address.entry(origin).or_default();
+        if *count >= self.most {
+            let text = format!("{} streams are open from this address, which is the limit; close some", self.most);
+            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(RETRY_S));
         }
-        Ok(Opened { streams: self.clone(), address })
+        *count += 1;
+        Ok(Opened { streams: self.clone(), origin })
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        let Some(address) = self.address else { return };
         let mut by_address = self.streams.by_address.lock();
-        if let Some(count) = by_address.get_mut(&address) {
+        if let Some(count) = by_address.get_mut(&self.origin) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&address);
+                by_address.remove(&self.origin);
             }
         }
     }
 }
 
 /// The parts of the path that name the stream.
-struct Named {
-    values: HashMap<String, String>,
-    address: Option<IpAddr>,
-}
+struct Named(HashMap<String, String>);
 
 impl Named {
     fn get(&self, name: &str) -> String {
-        self.values.get(name).cloned().unwrap_or_default()
+        self.0.get(name).cloned().unwrap_or_default()
     }
 }
 
@@ -111,9 +109,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, ApiError> {
         let bad_path = |_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", "the path is not valid UTF-8");
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(bad_path)?;
-        let values = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        Ok(Named { values, address })
+        Ok(Named(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 }
 
@@ -125,9 +121,10 @@ macro_rules! stream_handlers {
             pub(crate) async fn $handler(
                 State(state): State<AppState>,
                 Caller(actor): Caller,
+                Source(from): Source,
                 $named: Named,
             ) -> Result<Response, ApiError> {
-                let opened = state.open_streams.open($named.address)?;
+                let opened = state.open_streams.open(from.into())?;
                 let subscription = state.control.listen(&actor, $of, $named.get("prefix")).await?;
                 Ok(respond(subscription, opened))
             }

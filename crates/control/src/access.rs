@@ -63,12 +63,17 @@ impl Control {
     }
 
     /// A product and what the actor is to it.
-    pub(crate) async fn product_and_standing(&self, actor: &Actor, key: &str) -> Result<(Product, Standing), Error> {
+    pub(crate) async fn product_and_standing(
+        &self,
+        actor: &Actor,
+        key: &str,
+    ) -> Result<(Product, Standing), Error> {
         let generation = self.cache.generation();
         if let Some(known) = self.cache.product(actor.user, key) {
             return Ok(known);
         }
-        let product = self.store.product(key).await?.ok_or_else(|| Error::not_found(format!("product {key}")))?;
+        let product =
+            self.store.product(key).await?.ok_or_else(|| Error::not_found(format!("product {key}")))?;
         let roles = self.store.roles_in_product(&product, actor.user).await?;
         let standing = standing_in_product(&product, roles, actor);
         self.cache.put_product(generation, actor.user, key, (product.clone(), standing));
@@ -119,7 +124,11 @@ impl Control {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn find_device_in_product(&self, product: ProductId, key: &str) -> Result<Option<Device>, Error> {
+    pub async fn find_device_in_product(
+        &self,
+        product: ProductId,
+        key: &str,
+    ) -> Result<Option<Device>, Error> {
         if let Ok(id) = key.parse()
             && let Some(device) = self.device_in_product(product, id).await?
         {

@@ -111,7 +111,12 @@ impl Control {
     ///
     /// # Errors
     /// 400 `invalid_grant` when they do not belong together, [`Error::TooMany`] after too many failures.
-    pub async fn sign_in(&self, username: &str, password: &str, from: Option<IpAddr>) -> Result<UserId, Error> {
+    pub async fn sign_in(
+        &self,
+        username: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<UserId, Error> {
         let username = username.trim().to_lowercase();
         let (settings, origin) = (&self.settings.accounts, from.into());
         self.sign_in_limits.check(settings, origin, &username, self.now())?;

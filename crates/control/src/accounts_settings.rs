@@ -39,16 +39,12 @@ pub struct AccountSettings {
     pub signup: Signup,
     /// The plan of an organization that is created without one.
     pub default_plan: Plan,
-    /// Failed sign-ins in a row, for one address and user name, after which they are refused for a while. 0 = no limit.
-    pub failed_in_a_row: u32,
-    /// For how long that is, and how long a row is remembered, in seconds.
-    pub failed_in_a_row_seconds: u64,
-    /// Failed sign-ins of one address within [`AccountSettings::failed_per_address_seconds`]. 0 = no limit.
-    pub failed_per_address: u32,
-    /// The length of that window, in seconds.
-    pub failed_per_address_seconds: u64,
-    /// Memory for hashing one password, in KiB. What was hashed with another value still signs in.
-    pub password_hash_kib: u32,
+    /// Failed sign-ins in a row, for one address and user name, after which they are refused for a window. 0 = no limit.
+    pub failures_per_user: u32,
+    /// Failed sign-ins of one address within a window. 0 = no limit.
+    pub failures_per_address: u32,
+    /// The length of that window, in milliseconds.
+    pub failure_window_ms: i64,
 }
 
 impl Default for AccountSettings {
@@ -56,11 +52,9 @@ impl Default for AccountSettings {
         AccountSettings {
             signup: Signup::First,
             default_plan: Plan::Basic,
-            failed_in_a_row: 10,
-            failed_in_a_row_seconds: 300,
-            failed_per_address: 100,
-            failed_per_address_seconds: 300,
-            password_hash_kib: 19_456,
+            failures_per_user: 10,
+            failures_per_address: 100,
+            failure_window_ms: 300_000,
         }
     }
 }

@@ -61,7 +61,13 @@ impl Cache {
         self.0.read().products.get(&(user, key.to_owned())).cloned()
     }
 
-    pub(crate) fn put_product(&self, read_in: Generation, user: UserId, key: &str, product: (Product, Standing)) {
+    pub(crate) fn put_product(
+        &self,
+        read_in: Generation,
+        user: UserId,
+        key: &str,
+        product: (Product, Standing),
+    ) {
         self.put(read_in, |maps| insert(&mut maps.products, ENTRIES, (user, key.to_owned()), product));
     }
 

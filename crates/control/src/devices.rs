@@ -9,7 +9,8 @@ use tributary_domain::{
     account::{Device, Product},
     limits,
 };
-use tributary_store::devices::{Claimed, DeviceFilter, DeviceRow};
+pub use tributary_store::devices::DeviceRow;
+use tributary_store::devices::{Claimed, DeviceFilter};
 
 use crate::{Control, Error, fields::Fields};
 
@@ -70,8 +71,12 @@ impl NewDevices {
             .filter(|text| !text.is_empty() && seen.insert(text.clone()))
             .collect();
         match texts.len() {
-            0 => Err(Error::field("id", "give a device id, a list of them as ids, or a file with one a line")),
-            n if n > ADDED_AT_ONCE => Err(Error::field("ids", format!("at most {ADDED_AT_ONCE} at once, not {n}"))),
+            0 => {
+                Err(Error::field("id", "give a device id, a list of them as ids, or a file with one a line"))
+            }
+            n if n > ADDED_AT_ONCE => {
+                Err(Error::field("ids", format!("at most {ADDED_AT_ONCE} at once, not {n}")))
+            }
             _ => Ok(NewDevices(texts)),
         }
     }
@@ -158,7 +163,8 @@ impl Control {
     ) -> Result<(Vec<DeviceRow>, i64), Error> {
         let product = self.product(actor, product, Action::ListDevices).await?;
         let (page, per_page) = asked.numbers()?;
-        let filter = DeviceFilter { id: asked.id.as_ref().map(|id| id.to_lowercase()), name: asked.name.clone() };
+        let filter =
+            DeviceFilter { id: asked.id.as_ref().map(|id| id.to_lowercase()), name: asked.name.clone() };
         let (rows, total) = self.store.devices_of_product(product.id, &filter, page, per_page).await?;
         Ok((rows, (total + per_page - 1) / per_page))
     }
@@ -167,7 +173,12 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
-    pub async fn add_devices(&self, actor: &Actor, product: &str, new: NewDevices) -> Result<AddedDevices, Error> {
+    pub async fn add_devices(
+        &self,
+        actor: &Actor,
+        product: &str,
+        new: NewDevices,
+    ) -> Result<AddedDevices, Error> {
         let product = self.product(actor, product, Action::ImportDevices).await?;
         let mut ids = Vec::with_capacity(new.0.len());
         let mut invalid = Vec::new();
@@ -179,14 +190,24 @@ impl Control {
         }
         let added = self.store.add_devices(product.id, &ids, self.now()).await?;
         self.changed();
-        Ok(AddedDevices { updated: added.updated, existing: added.existing, nonmember: added.elsewhere, invalid })
+        Ok(AddedDevices {
+            updated: added.updated,
+            existing: added.existing,
+            nonmember: added.elsewhere,
+            invalid,
+        })
     }
 
     /// A device of a product, by id or name.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
-    pub async fn get_product_device(&self, actor: &Actor, product: &str, device: &str) -> Result<DeviceRow, Error> {
+    pub async fn get_product_device(
+        &self,
+        actor: &Actor,
+        product: &str,
+        device: &str,
+    ) -> Result<DeviceRow, Error> {
         let product = self.product(actor, product, Action::GetDevice).await?;
         self.device_row(&product, device).await
     }
@@ -211,7 +232,12 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
-    pub async fn remove_product_device(&self, actor: &Actor, product: &str, device: &str) -> Result<(), Error> {
+    pub async fn remove_product_device(
+        &self,
+        actor: &Actor,
+        product: &str,
+        device: &str,
+    ) -> Result<(), Error> {
         let product = self.product(actor, product, Action::RemoveDevice).await?;
         let row = self.device_row(&product, device).await?;
         self.store.remove_device(product.id, row.device.id).await?;
@@ -262,7 +288,12 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for an API user.
-    pub async fn update_own_device(&self, actor: &Actor, key: &str, change: DeviceChange) -> Result<DeviceRow, Error> {
+    pub async fn update_own_device(
+        &self,
+        actor: &Actor,
+        key: &str,
+        change: DeviceChange,
+    ) -> Result<DeviceRow, Error> {
         let row = self.own_device_row(actor, key, Action::UpdateDevice).await?;
         self.write_device(row, change).await
     }
@@ -328,7 +359,9 @@ mod tests {
 
     #[test]
     fn a_file_has_one_id_a_line_whatever_its_line_ends_and_blank_lines() {
-        let new = NewDevices::read_file("\r\n0123456789ABCDEF01234567\r\n\n \"x\" \n0123456789abcdef01234567").unwrap();
+        let new =
+            NewDevices::read_file("\r\n0123456789ABCDEF01234567\r\n\n \"x\" \n0123456789abcdef01234567")
+                .unwrap();
         assert_eq!(new.0, ["0123456789abcdef01234567", "x"]);
     }
 

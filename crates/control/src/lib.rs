@@ -12,18 +12,24 @@ pub mod devices;
 pub mod error;
 mod fields;
 pub mod orgs;
+pub mod streaming;
+pub mod publish;
+pub mod operations;
+pub mod origin;
 mod passwords;
 pub mod products;
 mod sign_in_limits;
 mod slugs;
 pub mod team;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tokens;
 
 use std::sync::Arc;
 
-use tributary_domain::Timestamp;
-use tributary_pipeline::Routes;
-use tributary_store::Store;
+use tributary_domain::{Timestamp, access::Actor};
+use tributary_pipeline::{Pipeline, Routes};
+use tributary_store::{Store, audit::By};
 
 pub use error::Error;
 
@@ -50,6 +56,7 @@ pub struct Settings {
 pub struct Control {
     pub(crate) store: Store,
     pub(crate) routes: Routes,
+    pub(crate) pipeline: Pipeline,
     pub(crate) sources: Sources,
     pub(crate) settings: Arc<Settings>,
     pub(crate) cache: Arc<cache::Cache>,
@@ -58,14 +65,21 @@ pub struct Control {
 }
 
 impl Control {
-    /// Use-cases over this store and these routes.
-    pub fn new(store: Store, routes: Routes, sources: Sources, settings: Settings) -> Control {
+    /// Use-cases over this store, these routes and this data plane.
+    pub fn new(
+        store: Store,
+        routes: Routes,
+        pipeline: Pipeline,
+        sources: Sources,
+        settings: Settings,
+    ) -> Control {
         Control {
             store,
             routes,
+            pipeline,
             sources,
             cache: Arc::default(),
-            passwords: passwords::Passwords::new(settings.accounts.password_hash_kib, sources.random),
+            passwords: passwords::Passwords::new(passwords::MEMORY_KIB, sources.random),
             sign_in_limits: Arc::default(),
             settings: Arc::new(settings),
         }
@@ -74,6 +88,11 @@ impl Control {
     /// The present time.
     pub fn now(&self) -> Timestamp {
         (self.sources.now)()
+    }
+
+    /// Who makes a change, now, for the audit.
+    pub(crate) fn by(&self, actor: &Actor) -> By {
+        By { user: actor.user, at: self.now() }
     }
 
     /// Twelve unguessable bytes, for a new id.

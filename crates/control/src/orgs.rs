@@ -30,7 +30,10 @@ impl NewOrg {
         let name = fields.required_name("name");
         let slug = fields.name("slug");
         if slug.as_deref().is_some_and(|slug| !is_slug(slug)) {
-            fields.wrong("slug", "must be lower-case letters and digits joined by dashes, and not look like an id");
+            fields.wrong(
+                "slug",
+                "must be lower-case letters and digits joined by dashes, and not look like an id",
+            );
         }
         let plan = read_plan(&mut fields);
         fields.finish()?;
@@ -88,7 +91,7 @@ impl Control {
         let slugs = new.slug.map_or_else(|| self.slugs_for(&new.name, "org"), |slug| vec![slug]);
         let plan = new.plan.unwrap_or(self.settings.accounts.default_plan);
         let org = Org { id: OrgId(self.new_id()), slug: String::new(), name: new.name, plan };
-        let org = self.store.create_org(org, &slugs, actor.user, self.now()).await?;
+        let org = self.store.create_org(org, &slugs, self.by(actor)).await?;
         self.changed();
         Ok(org)
     }
@@ -98,9 +101,11 @@ impl Control {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
     pub async fn update_org(&self, actor: &Actor, key: &str, change: OrgChange) -> Result<Org, Error> {
-        let org = self.org(actor, key, Action::UpdateOrg).await?;
-        let org = Org { name: change.name.unwrap_or(org.name), plan: change.plan.unwrap_or(org.plan), ..org };
-        self.store.update_org(org.id, &org.name, org.plan).await?;
+        let old = self.org(actor, key, Action::UpdateOrg).await?;
+        let mut org = old.clone();
+        org.name = change.name.unwrap_or(org.name);
+        org.plan = change.plan.unwrap_or(org.plan);
+        self.store.update_org(&old, &org, self.by(actor)).await?;
         self.changed();
         Ok(org)
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
-    password_hash::phc::PasswordHash,
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
 use tokio::sync::Semaphore;
 
 use crate::Error;
 
-/// Passwords hashed at once: each takes a core and the configured memory.
+/// Memory for hashing one password, in KiB: what OWASP recommends for two passes.
+pub(crate) const MEMORY_KIB: u32 = 19_456;
+/// Passwords hashed at once: each takes a core and that memory.
 const AT_ONCE: usize = 4;
 /// Passwords that wait to be hashed; more are turned away.
 const WAITING: usize = 256;
@@ -44,7 +45,8 @@ impl Passwords {
     pub(crate) async fn hash(&self, password: &str) -> Result<String, Error> {
         let (argon2, password, mut salt) = (self.argon2.clone(), password.to_owned(), [0; SALT_BYTES]);
         (self.random)(&mut salt);
-        let hash = move || argon2.hash_password_with_salt(password.as_bytes(), &salt).map(|hash| hash.to_string());
+        let hash =
+            move || argon2.hash_password_with_salt(password.as_bytes(), &salt).map(|hash| hash.to_string());
         self.run(hash).await?.map_err(|error| Error::Internal(error.to_string().into()))
     }
 

@@ -93,19 +93,24 @@ impl Control {
     /// [`Error::Forbidden`] for an API user, a field error when the name is taken.
     pub async fn create_sandbox_product(&self, actor: &Actor, new: NewProduct) -> Result<Product, Error> {
         self.sandbox(actor, Action::CreateProduct)?;
-        self.create_product(Owner::User(actor.user), new).await
+        self.create_product(actor, Owner::User(actor.user), new).await
     }
 
     /// Creates a product in an organization.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], a field error when the name is taken.
-    pub async fn create_org_product(&self, actor: &Actor, org: &str, new: NewProduct) -> Result<Product, Error> {
+    pub async fn create_org_product(
+        &self,
+        actor: &Actor,
+        org: &str,
+        new: NewProduct,
+    ) -> Result<Product, Error> {
         let org = self.org(actor, org, Action::CreateProduct).await?;
-        self.create_product(Owner::Org(org.id), new).await
+        self.create_product(actor, Owner::Org(org.id), new).await
     }
 
-    async fn create_product(&self, owner: Owner, new: NewProduct) -> Result<Product, Error> {
+    async fn create_product(&self, actor: &Actor, owner: Owner, new: NewProduct) -> Result<Product, Error> {
         if self.store.product_ids_of(owner).await?.len() >= PRODUCTS_PER_OWNER {
             let text = format!("there are {PRODUCTS_PER_OWNER} products, which is the limit");
             return Err(Error::conflict("limit_reached", text));
@@ -113,7 +118,7 @@ impl Control {
         let slugs = self.slugs_for(&new.name, "product");
         let NewProduct { name, description, platform_id } = new;
         let row = NewRow { owner, name, description, platform_id };
-        let product = self.store.create_product(&row, &slugs, self.now()).await?;
+        let product = self.store.create_product(&row, &slugs, self.by(actor)).await?;
         self.changed();
         Ok(product)
     }
@@ -124,7 +129,7 @@ impl Control {
     /// [`Error::NotFound`], [`Error::Forbidden`].
     pub async fn delete_product(&self, actor: &Actor, key: &str) -> Result<(), Error> {
         let product = self.product(actor, key, Action::RemoveProduct).await?;
-        let deleted = self.store.delete_product(product.owner, product.id).await?;
+        let deleted = self.store.delete_product(&product, self.by(actor)).await?;
         self.changed();
         self.routes.refresh(&[RouteKey::Product(product.id)]).await?;
         match deleted {
@@ -133,4 +138,3 @@ impl Control {
         }
     }
 }
-

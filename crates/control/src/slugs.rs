@@ -11,7 +11,8 @@ const NUMBERED: usize = 9;
 
 /// Whether a text reads as an id: all digits (products) or 24 hexadecimal digits (everything else).
 fn reads_as_id(slug: &str) -> bool {
-    slug.bytes().all(|b| b.is_ascii_digit()) || (slug.len() == 24 && slug.bytes().all(|b| b.is_ascii_hexdigit()))
+    slug.bytes().all(|b| b.is_ascii_digit())
+        || (slug.len() == 24 && slug.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Whether a caller may choose this slug.

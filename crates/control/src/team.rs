@@ -6,8 +6,9 @@ use tributary_domain::{
     access::{Action, Actor, Role, Scope, Standing},
     account::Product,
 };
+pub use tributary_store::team::TeamMember;
 use tributary_store::{
-    team::{ApiUserChange, Changed, NewApiUser, TeamMember, TeamOf},
+    team::{ApiUserChange, Changed, NewApiUser, TeamOf},
     tokens::NewToken,
 };
 
@@ -189,24 +190,31 @@ impl Control {
                 let user = self.store.user_by_name(&username).await?;
                 let user = user.filter(|user| user.password_hash.is_some());
                 let unknown = || Error::field("username", "no such user; ask them to sign up first");
-                self.store.add_to_team(team.of, user.ok_or_else(unknown)?.id, role, self.now()).await?;
+                self.store.add_to_team(team.of, &user.ok_or_else(unknown)?, role, self.by(actor)).await?;
                 None
             }
             NewMember::ApiUser { friendly_name, scopes } => {
                 may_grant(actor, &scopes)?;
-                Some(self.create_api_user(team.of, friendly_name, &scopes).await?)
+                Some(self.create_api_user(actor, team.of, friendly_name, &scopes).await?)
             }
         };
         self.changed();
         Ok(created)
     }
 
-    async fn create_api_user(&self, team: TeamOf, name: String, scopes: &[Scope]) -> Result<ApiUserToken, Error> {
+    async fn create_api_user(
+        &self,
+        actor: &Actor,
+        team: TeamOf,
+        name: String,
+        scopes: &[Scope],
+    ) -> Result<ApiUserToken, Error> {
         let slug: String = tributary_domain::account::slug_of(&name).chars().take(FRIENDLY_CHARS).collect();
         let username = format!("{slug}+{}{API_USER_DOMAIN}", self.random_word(RANDOM_CHARS));
         let id = UserId(self.new_id());
         let (shown, token) = self.api_token(id, &username, scopes);
-        self.store.create_api_user(team, &NewApiUser { id, username, friendly_name: name, token }).await?;
+        let new = NewApiUser { id, username, friendly_name: name, token };
+        self.store.create_api_user(team, &new, self.by(actor)).await?;
         Ok(shown)
     }
 
@@ -244,7 +252,7 @@ impl Control {
             (Some(old), MemberChange { role: Some(new), .. }) => {
                 team.may_take(old)?;
                 team.may_give(new)?;
-                check(self.store.set_role(team.of, member.user, new).await?, username)?;
+                check(self.store.set_role(team.of, &member, new, self.by(actor)).await?, username)?;
                 None
             }
             (Some(_), _) => return Err(Error::field("role", "is required")),
@@ -258,8 +266,8 @@ impl Control {
                 may_grant(actor, scopes.as_deref().unwrap_or_default())?;
                 let new = scopes.map(|scopes| self.api_token(member.user, &member.username, &scopes));
                 let (shown, token) = new.unzip();
-                let change = ApiUserChange { user: member.user, friendly_name, token };
-                if !self.store.update_api_user(team.of, &change).await? {
+                let change = ApiUserChange { friendly_name, token };
+                if !self.store.update_api_user(team.of, &member, &change, self.by(actor)).await? {
                     return Err(no_member(username));
                 }
                 shown
@@ -279,7 +287,7 @@ impl Control {
         if let Some(role) = member.role {
             team.may_take(role)?;
         }
-        check(self.store.remove_from_team(team.of, member.user).await?, username)?;
+        check(self.store.remove_from_team(team.of, &member, self.by(actor)).await?, username)?;
         self.changed();
         Ok(())
     }
@@ -294,7 +302,7 @@ impl Control {
             TeamKey::Product(key) => {
                 let (product, standing): (Product, Standing) = self.product_and_standing(actor, key).await?;
                 decide(standing, actor, action, || format!("product {key}"))?;
-                (TeamOf::Product(product.id), standing)
+                (TeamOf::Product(product.id, product.owner), standing)
             }
         };
         Ok(Team { of, standing })
@@ -311,9 +319,10 @@ impl Team {
     /// Whether the actor may make somebody this.
     fn may_give(&self, role: Role) -> Result<(), Error> {
         match (role, self.of, self.standing) {
-            (Role::Owner, TeamOf::Product(_), _) => {
-                Err(Error::field("role", "a product's team has no owner; its owner is who the product belongs to"))
-            }
+            (Role::Owner, TeamOf::Product(..), _) => Err(Error::field(
+                "role",
+                "a product's team has no owner; its owner is who the product belongs to",
+            )),
             (Role::Administrator | Role::Owner, _, Standing::ApiUser) => {
                 Err(Error::Forbidden("an API user cannot make somebody an administrator".to_owned()))
             }

@@ -45,7 +45,9 @@ impl TokenRequest {
             text.ok_or_else(|| Error::refused("invalid_request", format!("{field}: is required")))
         };
         let grant = match required("grant_type")?.as_str() {
-            "password" => Grant::Password { username: required("username")?, password: required("password")? },
+            "password" => {
+                Grant::Password { username: required("username")?, password: required("password")? }
+            }
             "refresh_token" => Grant::Refresh { token: required("refresh_token")? },
             other => {
                 let text = format!("grant_type: {other} is not offered; use password or refresh_token");
@@ -54,7 +56,10 @@ impl TokenRequest {
         };
         let expires_in = fields.number("expires_in").unwrap_or(DEFAULT_SECONDS);
         if !(0..=LONGEST_SECONDS).contains(&expires_in) {
-            fields.wrong("expires_in", format!("must be 0 (never) or a number of seconds up to {LONGEST_SECONDS}"));
+            fields.wrong(
+                "expires_in",
+                format!("must be 0 (never) or a number of seconds up to {LONGEST_SECONDS}"),
+            );
         }
         fields.finish()?;
         Ok(TokenRequest { client, grant, expires_in })
@@ -64,10 +69,14 @@ impl TokenRequest {
 fn read_client(basic: Option<(String, String)>, fields: &mut Fields) -> Result<&'static str, Error> {
     let (id, secret) = match basic {
         Some(pair) => pair,
-        None => (fields.text("client_id").unwrap_or_default(), fields.text("client_secret").unwrap_or_default()),
+        None => {
+            (fields.text("client_id").unwrap_or_default(), fields.text("client_secret").unwrap_or_default())
+        }
     };
     let client = CLIENTS.iter().find(|client| client.0 == id && client.1 == secret);
-    client.map(|client| client.0).ok_or_else(|| Error::refused("invalid_client", "Client credentials are invalid"))
+    client
+        .map(|client| client.0)
+        .ok_or_else(|| Error::refused("invalid_client", "Client credentials are invalid"))
 }
 
 /// A token that was given out.
@@ -199,7 +208,9 @@ mod tests {
             let mut body = fine.clone();
             body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             match read(basic, body.clone()).unwrap_err() {
-                Error::Refused { code: got, .. } | Error::Invalid { code: got, .. } => assert_eq!(got, code, "{body}"),
+                Error::Refused { code: got, .. } | Error::Invalid { code: got, .. } => {
+                    assert_eq!(got, code, "{body}")
+                }
                 other => panic!("{other}"),
             }
         }

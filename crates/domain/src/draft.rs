@@ -62,7 +62,7 @@ pub struct Draft {
 /// Reads a body at this level. `default_type` is the kind of a body that names none, `known_types` are all kinds.
 pub fn read(mut body: Map<String, Value>, level: Level, default_type: &str, known_types: &[&str]) -> Draft {
     let product_ids = if level == Level::Org { take_product_ids(&mut body) } else { None };
-    let mut draft = Draft { config: present_spelling(body), product_ids, errors: Vec::new() };
+    let mut draft = Draft { config: present_spelling(&body), product_ids, errors: Vec::new() };
     draft.check_type(default_type, known_types);
     draft.check_event();
     draft.check_name();
@@ -85,10 +85,10 @@ fn take_product_ids(body: &mut Map<String, Value>) -> Option<Vec<Value>> {
 }
 
 /// Renames older spellings, and leaves out `null` and what is not configured.
-fn present_spelling(body: Map<String, Value>) -> Config {
+fn present_spelling(body: &Map<String, Value>) -> Config {
     let given = |name: &str| body.get(name).is_some_and(|value| !value.is_null());
     let mut config = Config::with_capacity(body.len());
-    for (key, value) in &body {
+    for (key, value) in body {
         let name = match key.as_str() {
             "eventName" => "event",
             "deviceid" | "deviceId" => "deviceID",
@@ -186,6 +186,11 @@ impl Draft {
     fn check_flags(&mut self) {
         for name in FLAGS {
             let Some(value) = self.config.get_mut(name) else { continue };
+            if value.as_str() == Some("") {
+                // An empty field of a form.
+                self.config.shift_remove(name);
+                continue;
+            }
             match flag(value) {
                 Some(flag) => *value = Value::Bool(flag),
                 None => self.wrong(name, "must be true or false"),

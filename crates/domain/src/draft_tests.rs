@@ -56,6 +56,7 @@ fn older_spellings_absent_fields_and_flags_of_forms_become_what_is_meant_today()
             json!({"event": "a", "_": "the following are optional", "mine": {"b": [1]}}),
             json!({"event": "a", "_": "the following are optional", "mine": {"b": [1]}}),
         ),
+        (json!({"event": "a", "disabled": "", "body": ""}), json!({"event": "a", "body": ""})),
         (json!({"event": "a", "access_token": "x"}), json!({"event": "a"})),
     ] {
         let draft = read_at(Level::Sandbox, body.clone());

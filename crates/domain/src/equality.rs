@@ -62,6 +62,8 @@ impl Normal {
 fn normal_field(field: &str, value: &Value) -> Option<Value> {
     match value {
         Value::Null => None,
+        // An empty field of a form is none.
+        Value::String(text) if text.is_empty() => None,
         value if FLAGS.contains(&field) => Some(flag(value).map_or_else(|| sorted(value), Value::Bool)),
         Value::String(method) if field == "requestType" => Some(method.to_ascii_uppercase().into()),
         Value::Object(object) if TEXTS.contains(&field) => {
@@ -117,7 +119,7 @@ mod tests {
             json!({"event": "e", "url": "u", "requestType": "POST"}),
             json!({"event": "e", "url": "u", "requestType": "post", "rejectUnauthorized": true}),
             json!({"event": "e", "url": "u", "rejectUnauthorized": "true", "disabled": "false"}),
-            json!({"event": "e", "url": "u", "body": null, "headers": {}, "query": {"a": null}}),
+            json!({"event": "e", "url": "u", "body": "", "json": null, "headers": {}, "query": {"a": null}}),
         ] {
             assert_eq!(of(&base, NameCounts::Yes), of(&same, NameCounts::Yes), "{same}");
         }

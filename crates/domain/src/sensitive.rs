@@ -117,7 +117,10 @@ mod tests {
     use super::*;
 
     fn config(value: Value) -> Config {
-        value.as_object().unwrap().clone()
+        match value {
+            Value::Object(map) => map,
+            other => panic!("{other} is no object"),
+        }
     }
 
     #[test]

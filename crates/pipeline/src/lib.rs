@@ -1,5 +1,260 @@
-//! The data plane: from an accepted event to its outcome.
+//! The data plane: from an accepted event to its outcome. The modules stand in the order of the flow.
+//!
+//! [`ingest`] makes an event durable; [`router`] takes it from the log, finds what it fires by [`routes`] and renders
+//! it; [`lanes`] queue it by destination; [`delivery`] sends it and decides what follows; [`outcome`] says what that
+//! causes and shows; [`recorder`] commits it together with the cursor, with [`waiting`] for what comes later.
+//! [`streams`] show events to those who listen.
+//!
+//! Three rules hold everywhere: durable before 200; one commit per batch; a lane per destination.
 
+pub mod delivery;
+pub mod ingest;
+pub mod lanes;
+pub mod metrics;
+pub mod outcome;
+pub mod recorder;
+pub mod router;
 pub mod routes;
+pub mod streams;
+pub mod waiting;
+pub mod window;
 
-pub use routes::{RouteKey, Routes};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+use tributary_domain::{
+    Event, Timestamp, limits,
+    outcome::{AttemptClass, Outcome},
+    time::DAY_MS,
+};
+use tributary_store::{Store, StoreError};
+use tributary_targets::{Attempt, Clients};
+
+pub use ingest::{Incoming, Ingest, IngestError};
+pub use routes::{Route, RouteKey, Routes};
+pub use tributary_eventlog::{EventLog, Options as LogOptions};
+pub use streams::{Channel, Streams, Subscription, Wanted};
+
+use delivery::Delivery;
+use lanes::Lanes;
+use metrics::Metrics;
+use outcome::Finished;
+use recorder::{Parts, Recorder, Report};
+use router::Router;
+use waiting::Waiting;
+
+/// The embedded log is one shard.
+const SHARD: i64 = 0;
+/// How often the log is trimmed.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+/// How often old history is dropped and idle lanes are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How long a stop waits for running deliveries before it hands them back.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How often a stop looks whether they have ended.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+
+/// How deliveries behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The wait before each further attempt, in milliseconds.
+    pub retry_delays_ms: Vec<i64>,
+    /// Deliveries that run at once to one destination.
+    pub lane_concurrency: usize,
+    /// Deliveries that run at once in all.
+    pub total_concurrency: usize,
+    /// The present time.
+    pub now: fn() -> Timestamp,
+}
+
+/// The running data plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Running>);
+
+struct Running {
+    ingest: Ingest,
+    streams: Streams,
+    lanes: Lanes,
+    delivery: Delivery,
+    log: EventLog,
+    metrics: Arc<Metrics>,
+    stop: watch::Sender<bool>,
+    tasks: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Pipeline {
+    /// Starts the data plane: it goes on where the store's cursor says.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start(
+        store: Store,
+        log: EventLog,
+        routes: Routes,
+        clients: Clients,
+        settings: Settings,
+    ) -> Result<Pipeline, StoreError> {
+        let cursor = store.cursor(SHARD).await?;
+        let next_id = Arc::new(AtomicI64::new(store.last_pending_id().await? + 1));
+        #[expect(clippy::disallowed_methods, reason = "bounded by the window's permits and the lanes' queues")]
+        let (reports, inbox) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let (committed, behind) = watch::channel(cursor);
+        let metrics = Arc::new(Metrics::default());
+        let streams = Streams::default();
+        let delivery = Delivery {
+            clients,
+            streams: streams.clone(),
+            retry_delays_ms: settings.retry_delays_ms.into(),
+            now: settings.now,
+            reports: reports.clone(),
+            metrics: metrics.clone(),
+        };
+        let lanes = Lanes::new(delivery.clone(), settings.lane_concurrency, settings.total_concurrency);
+        let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
+        for (lane, due_at) in store.waiting_lanes().await? {
+            waiting.wake(&lane, due_at);
+        }
+        let window_permits = Arc::new(Semaphore::new(router::WINDOW_PERMITS));
+        let parts = Parts {
+            store: store.clone(),
+            shard: SHARD,
+            waiting,
+            reports: inbox,
+            window_permits: window_permits.clone(),
+            committed,
+            metrics: metrics.clone(),
+            now: settings.now,
+        };
+        let router = Router {
+            log: log.clone(),
+            routes,
+            lanes: lanes.clone(),
+            delivery: delivery.clone(),
+            reports,
+            window_permits,
+            metrics: metrics.clone(),
+            next_id,
+        };
+        let tasks = vec![
+            tokio::spawn(Recorder::new(parts, cursor).run()),
+            tokio::spawn(router.run(cursor, stopped.clone())),
+            tokio::spawn(trim(log.clone(), behind, settings.now, stopped.clone())),
+            tokio::spawn(sweep(store, lanes.clone(), settings.now, stopped)),
+        ];
+        Ok(Pipeline(Arc::new(Running {
+            ingest: Ingest::new(log.clone(), streams.clone()),
+            streams,
+            lanes,
+            delivery,
+            log,
+            metrics,
+            stop,
+            tasks: tasks.into(),
+        })))
+    }
+
+    /// The way in.
+    pub fn ingest(&self) -> &Ingest {
+        &self.0.ingest
+    }
+
+    /// The live streams.
+    pub fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    /// Counts for operators.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Whether events can be stored now.
+    pub async fn is_ready(&self) -> bool {
+        self.0.log.check().await.is_ok()
+    }
+
+    /// Sends one event through a route for real, once: no retry, not counted, logged as a test (contract 3.4).
+    pub async fn test(&self, route: Arc<Route>, event: Event) -> Attempt {
+        let (delivery, event) = (&self.0.delivery, Arc::new(event));
+        let started = Instant::now();
+        let rendered = route.compiled.target.render(&Delivery::variables(&route, &event));
+        let (message, result) = match rendered {
+            Ok(message) => {
+                let attempt = route.compiled.target.send(&message, &delivery.clients).await;
+                (Some(message), attempt)
+            }
+            Err(error) => (None, Attempt { class: AttemptClass::Final, error: Some(error), reply: None }),
+        };
+        let succeeded = result.class == AttemptClass::Success;
+        let finished = Finished {
+            route,
+            event,
+            outcome: if succeeded { Outcome::Success } else { Outcome::Error },
+            at: delivery.now(),
+            attempt: 1,
+            duration: started.elapsed(),
+            test: true,
+            message,
+            result: result.clone(),
+        };
+        // Without a recorder the process is going down, and the caller still gets its answer.
+        let _ = delivery.reports.send(Report::Tested(Box::new(finished)));
+        result
+    }
+
+    /// Stops: no more events are taken, running deliveries may end within a few seconds, the rest is handed back to be
+    /// delivered after the next start.
+    pub async fn stop(&self) {
+        let running = &self.0;
+        running.stop.send_replace(true);
+        let until = Instant::now() + DRAIN;
+        while running.lanes.busy() > 0 && Instant::now() < until {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+        let (answer, stopped) = oneshot::channel();
+        if running.delivery.reports.send(Report::Stop(answer)).is_ok() {
+            // An answer that never comes means that the recorder is gone already.
+            let _ = stopped.await;
+        }
+        for task in running.tasks.lock().drain(..) {
+            task.abort();
+        }
+        running.log.close().await;
+    }
+}
+
+/// Drops from the log what is behind the committed cursor.
+async fn trim(log: EventLog, behind: watch::Receiver<u64>, now: fn() -> Timestamp, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TRIM_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let up_to = *behind.borrow();
+        if let Err(error) = log.trim(up_to, now().0).await {
+            tracing::error!(%error, "the event log could not be trimmed and is tried again");
+        }
+    }
+}
+
+/// Drops history that is too old, and forgets idle lanes.
+async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(error) = store.drop_older_than(now().plus_ms(-limits::HISTORY_DAYS * DAY_MS)).await {
+            tracing::error!(%error, "old history could not be dropped and is tried again");
+        }
+        lanes.sweep();
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}

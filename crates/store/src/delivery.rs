@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use tributary_domain::{
-    IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId, access::Role, ids::InvalidId, limits, outcome::Outcome,
+    IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId, access::Role, ids::InvalidId, limits,
+    outcome::Outcome,
 };
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, secrets};
 
 /// Rows of one multi-row statement; SQLite takes 32,766 parameters.
 const ROWS_PER_STATEMENT: usize = 1_000;
@@ -86,6 +87,8 @@ pub struct Batch {
     pub ended: Vec<Ended>,
     /// Log rows.
     pub logs: Vec<LogRow>,
+    /// Secrets that deliveries used, by owner, and when.
+    pub accessed: HashMap<Owner, (Timestamp, HashSet<String>)>,
     /// New waiting deliveries.
     pub pending: Vec<PendingRow>,
     /// Waiting deliveries that wait again: the lane, time and attempt of these rows change if they are still there.
@@ -114,6 +117,9 @@ impl Store {
         let (days, hours) = sum(batch, &removed);
         add_counters(&mut tx, days, hours).await?;
         add_logs(&mut tx, &batch.logs).await?;
+        for (owner, (at, names)) in &batch.accessed {
+            secrets::touch(&mut tx, *owner, names, *at).await?;
+        }
         insert_pending(&mut tx, &batch.pending).await?;
         postpone(&mut tx, &batch.postponed).await?;
         if let Some((shard, seq)) = batch.cursor {
@@ -134,7 +140,10 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn cursor(&self, shard: i64) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT seq FROM cursors WHERE shard = $1").bind(shard).fetch_optional(&self.pool).await?;
+        let row = sqlx::query("SELECT seq FROM cursors WHERE shard = $1")
+            .bind(shard)
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(row.map_or(0, |row| u64::try_from(row.get::<i64, _>(0)).unwrap_or(0)))
     }
 
@@ -143,7 +152,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn waiting_lanes(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
-        let rows = sqlx::query("SELECT lane, MIN(due_at) FROM pending GROUP BY lane").fetch_all(&self.pool).await?;
+        let rows =
+            sqlx::query("SELECT lane, MIN(due_at) FROM pending GROUP BY lane").fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|row| (row.get(0), Timestamp(row.get(1)))).collect())
     }
 
@@ -197,11 +207,13 @@ impl Store {
             Owner::User(user) => return Ok(Some(user)),
             Owner::Org(org) => org,
         };
-        let row = sqlx::query("SELECT user_id FROM team WHERE scope = $1 AND role = $2 ORDER BY created_at LIMIT 1")
-            .bind(Owner::Org(org).to_string())
-            .bind(Role::Owner.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT user_id FROM team WHERE scope = $1 AND role = $2 ORDER BY created_at LIMIT 1",
+        )
+        .bind(Owner::Org(org).to_string())
+        .bind(Role::Owner.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
         row.map(|row| row.get::<String, _>(0).parse().map_err(unreadable)).transpose()
     }
 
@@ -288,7 +300,10 @@ impl Sums {
 }
 
 /// Adds up what a batch counts, so that the number of statements grows with the integrations and not with the events.
-fn sum(batch: &Batch, removed: &HashSet<i64>) -> (HashMap<(Counted, i64), Sums>, HashMap<(ProductId, i64), Sums>) {
+fn sum(
+    batch: &Batch,
+    removed: &HashSet<i64>,
+) -> (HashMap<(Counted, i64), Sums>, HashMap<(ProductId, i64), Sums>) {
     let mut days: HashMap<(Counted, i64), Sums> = HashMap::new();
     let mut hours: HashMap<(ProductId, i64), Sums> = HashMap::new();
     for ended in &batch.ended {

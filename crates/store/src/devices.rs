@@ -53,7 +53,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer or the row cannot be read.
-    pub async fn device_of_product(&self, product: ProductId, id: DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+    pub async fn device_of_product(
+        &self,
+        product: ProductId,
+        id: DeviceId,
+    ) -> Result<Option<DeviceRow>, StoreError> {
         let row = sqlx::query(
             "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
                     users.username, products.platform_id
@@ -250,7 +254,12 @@ impl Store {
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn claim_device(&self, user: UserId, id: DeviceId, now: Timestamp) -> Result<Claimed, StoreError> {
+    pub async fn claim_device(
+        &self,
+        user: UserId,
+        id: DeviceId,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let done = sqlx::query(
             "INSERT INTO devices (id, user_id, created_at) VALUES ($1, $2, $3)

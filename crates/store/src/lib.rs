@@ -3,11 +3,19 @@
 //! SQL lives here and nowhere else. Every query that a caller's request can reach takes the owner (or the id that was
 //! resolved under that owner) as an argument. Writes of a use-case are one transaction each.
 
+pub mod audit;
 pub mod delivery;
 pub mod devices;
+pub mod history;
+pub mod integrations;
+pub mod logs;
+pub mod members;
 pub mod orgs;
 pub mod products;
 mod read;
+pub mod secrets;
+pub mod sharing;
+mod stored;
 pub mod team;
 pub mod tokens;
 pub mod users;
@@ -15,7 +23,9 @@ pub mod vault;
 
 use std::{path::Path, time::Duration};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 pub use vault::Vault;
 
@@ -52,7 +62,9 @@ impl StoreError {
         /// SQLite's result codes BUSY, IOERR and FULL.
         const PASSING: [i32; 3] = [5, 10, 13];
         match self {
-            StoreError::Database(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) => true,
+            StoreError::Database(
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_),
+            ) => true,
             StoreError::Database(sqlx::Error::Database(error)) => {
                 let code = error.code().and_then(|code| code.parse::<i32>().ok());
                 // The low byte is the code, the rest says more about it.

@@ -1,14 +1,12 @@
 //! Organizations.
 
+use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use tributary_domain::{
-    OrgId, Owner, Timestamp, UserId,
-    access::Role,
-    account::{Org, Plan},
-};
+use tributary_domain::{OrgId, Owner, UserId, access::Role, account::Org};
 
 use crate::{
     Store, StoreError,
+    audit::{self, By},
     read::{parsed, taken},
     team::add_member,
 };
@@ -42,17 +40,11 @@ impl Store {
         rows.iter().map(read_org).collect()
     }
 
-    /// Creates an organization under the first of `slugs` that is free, with `by` as its owner.
+    /// Creates an organization under the first of `slugs` that is free, with the one who creates it as its owner.
     ///
     /// # Errors
     /// [`StoreError::Taken`] with `slug` when none of them is free.
-    pub async fn create_org(
-        &self,
-        mut org: Org,
-        slugs: &[String],
-        by: UserId,
-        now: Timestamp,
-    ) -> Result<Org, StoreError> {
+    pub async fn create_org(&self, mut org: Org, slugs: &[String], by: By) -> Result<Org, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         org.slug = free_slug(&mut tx, "SELECT 1 FROM orgs WHERE slug = $1", slugs).await?;
         sqlx::query("INSERT INTO orgs (id, slug, name, plan, created_at) VALUES ($1, $2, $3, $4, $5)")
@@ -60,28 +52,39 @@ impl Store {
             .bind(&org.slug)
             .bind(&org.name)
             .bind(org.plan.as_str())
-            .bind(now.0)
+            .bind(by.at.0)
             .execute(&mut *tx)
             .await
             .map_err(|error| taken(error, &["slug"]))?;
-        add_member(&mut tx, &Owner::Org(org.id).to_string(), by, Some(Role::Owner), now).await?;
+        let owner = Owner::Org(org.id);
+        add_member(&mut tx, &owner.to_string(), by.user, Some(Role::Owner), by.at).await?;
+        let change = [None, Some(shown(&org))];
+        audit::write(&mut tx, by, owner, "organization.create", &org.id.to_string(), change).await?;
         tx.commit().await?;
         Ok(org)
     }
 
-    /// Changes name and plan of an organization.
+    /// Writes name and plan of an organization, which was `old` before.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn update_org(&self, id: OrgId, name: &str, plan: Plan) -> Result<(), StoreError> {
+    pub async fn update_org(&self, old: &Org, new: &Org, by: By) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE orgs SET name = $2, plan = $3 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(name)
-            .bind(plan.as_str())
-            .execute(&self.pool)
+            .bind(new.id.to_string())
+            .bind(&new.name)
+            .bind(new.plan.as_str())
+            .execute(&mut *tx)
             .await?;
+        let (owner, change) = (Owner::Org(new.id), [Some(shown(old)), Some(shown(new))]);
+        audit::write(&mut tx, by, owner, "organization.update", &new.id.to_string(), change).await?;
+        tx.commit().await?;
         Ok(())
     }
+}
+
+fn shown(org: &Org) -> Value {
+    json!({"name": org.name, "slug": org.slug, "plan": org.plan.as_str()})
 }
 
 /// The first of the slugs for which `query` finds nothing.

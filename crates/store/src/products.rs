@@ -1,13 +1,14 @@
 //! Products, and what goes with them when they are deleted.
 
+use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use tributary_domain::{
-    Owner, ProductId, Timestamp, UserId,
-    account::Product,
-};
+use tributary_domain::{Owner, ProductId, Timestamp, UserId, account::Product};
 
 use crate::{
     Store, StoreError,
+    audit::{self, By},
+    integrations,
+    members::end_waiting,
     orgs::free_slug,
     read::{parsed, taken},
     team::product_scope,
@@ -35,13 +36,14 @@ impl Store {
         let digits = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
         let query = match (digits, key.parse::<i64>()) {
             (true, Err(_)) => return Ok(None), // an id beyond all bounds
-            (true, Ok(id)) => {
-                sqlx::query("SELECT id, owner, slug, name, description, platform_id FROM products WHERE id = $1").bind(id)
-            }
-            (false, _) => {
-                sqlx::query("SELECT id, owner, slug, name, description, platform_id FROM products WHERE slug = $1")
-                    .bind(key)
-            }
+            (true, Ok(id)) => sqlx::query(
+                "SELECT id, owner, slug, name, description, platform_id FROM products WHERE id = $1",
+            )
+            .bind(id),
+            (false, _) => sqlx::query(
+                "SELECT id, owner, slug, name, description, platform_id FROM products WHERE slug = $1",
+            )
+            .bind(key),
         };
         let row = query.fetch_optional(&self.pool).await?;
         row.map(|row| read_product(&row)).transpose()
@@ -87,7 +89,7 @@ impl Store {
         &self,
         new: &NewProduct,
         slugs: &[String],
-        now: Timestamp,
+        by: By,
     ) -> Result<Product, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let slug = free_slug(&mut tx, "SELECT 1 FROM products WHERE slug = $1", slugs).await?;
@@ -100,90 +102,100 @@ impl Store {
         .bind(&new.name)
         .bind(&new.description)
         .bind(new.platform_id)
-        .bind(now.0)
+        .bind(by.at.0)
         .fetch_one(&mut *tx)
         .await
         .map_err(|error| taken(error, &["name", "slug"]))?;
-        tx.commit().await?;
-        Ok(Product {
+        let product = Product {
             id: ProductId(row.get(0)),
             owner: new.owner,
             slug,
             name: new.name.clone(),
             description: new.description.clone(),
             platform_id: new.platform_id,
-        })
+        };
+        let change = [None, Some(shown(&product))];
+        audit::write(&mut tx, by, new.owner, "product.create", &product.id.to_string(), change).await?;
+        tx.commit().await?;
+        Ok(product)
     }
 
-    /// Deletes a product of this owner with all that is only its own: its members, integrations that have no member
-    /// left, their counters, logs and waiting deliveries, and its team with its API users. Its devices stay, in no
-    /// product. Says whether there was one.
+    /// Deletes a product with all that is only its own: its members, integrations that have no member left, their
+    /// counters, logs and waiting deliveries, and its team with its API users. Its devices stay, in no product. Says
+    /// whether it was still there.
     ///
     /// # Errors
     /// When it could not be committed; nothing was deleted.
-    pub async fn delete_product(&self, owner: Owner, id: ProductId) -> Result<bool, StoreError> {
+    pub async fn delete_product(&self, product: &Product, by: By) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let found = sqlx::query("SELECT 1 FROM products WHERE owner = $1 AND id = $2")
-            .bind(owner.to_string())
-            .bind(id.0)
+            .bind(product.owner.to_string())
+            .bind(product.id.0)
             .fetch_optional(&mut *tx)
             .await?;
         if found.is_none() {
             return Ok(false);
         }
-        delete_members(&mut tx, id).await?;
+        leave_integrations(&mut tx, product.id, by.at).await?;
         for sql in [
             "DELETE FROM product_hours WHERE product_id = $1",
             "UPDATE devices SET product_id = NULL WHERE product_id = $1",
             "DELETE FROM products WHERE id = $1",
         ] {
-            sqlx::query(sql).bind(id.0).execute(&mut *tx).await?;
+            sqlx::query(sql).bind(product.id.0).execute(&mut *tx).await?;
         }
         // An API user has no role and belongs to one team: it goes with it, and its token with it.
         for sql in [
             "DELETE FROM users WHERE id IN (SELECT user_id FROM team WHERE scope = $1 AND role IS NULL)",
             "DELETE FROM team WHERE scope = $1",
         ] {
-            sqlx::query(sql).bind(product_scope(id)).execute(&mut *tx).await?;
+            sqlx::query(sql).bind(product_scope(product.id)).execute(&mut *tx).await?;
         }
+        let change = [Some(shown(product)), None];
+        audit::write(&mut tx, by, product.owner, "product.delete", &product.id.to_string(), change).await?;
         tx.commit().await?;
         Ok(true)
     }
 }
 
-/// Takes the product out of all its integrations and deletes those that it leaves without a member.
-async fn delete_members(tx: &mut SqliteConnection, id: ProductId) -> Result<(), StoreError> {
-    let rows = sqlx::query("SELECT DISTINCT integration_id FROM members WHERE product_id = $1")
-        .bind(id.0)
-        .fetch_all(&mut *tx)
-        .await?;
-    for sql in [
-        "DELETE FROM pending WHERE member_id IN (SELECT id FROM members WHERE product_id = $1)",
-        "DELETE FROM logs WHERE member_id IN (SELECT id FROM members WHERE product_id = $1)",
-        "DELETE FROM members WHERE product_id = $1",
-    ] {
-        sqlx::query(sql).bind(id.0).execute(&mut *tx).await?;
+/// Takes the product out of all its integrations: its waiting deliveries end as skipped, and integrations that it leaves
+/// without a member are deleted. What it did as a member of one that goes on stays counted there.
+async fn leave_integrations(
+    tx: &mut SqliteConnection,
+    id: ProductId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let sql =
+        "SELECT DISTINCT integration_id, member_id FROM pending WHERE product_id = $1 AND member_id <> ''";
+    for row in sqlx::query(sql).bind(id.0).fetch_all(&mut *tx).await? {
+        let (integration, member) = (parsed(row.get(0), "integration id")?, parsed(row.get(1), "member id")?);
+        end_waiting(tx, integration, Some(member), at).await?;
     }
-    for row in rows {
+    let sql = "DELETE FROM members WHERE product_id = $1 RETURNING integration_id, id";
+    for row in sqlx::query(sql).bind(id.0).fetch_all(&mut *tx).await? {
         let integration: String = row.get(0);
+        sqlx::query("DELETE FROM logs WHERE member_id = $1")
+            .bind(row.get::<String, _>(1))
+            .execute(&mut *tx)
+            .await?;
         let left = sqlx::query("SELECT 1 FROM members WHERE integration_id = $1 LIMIT 1")
             .bind(&integration)
             .fetch_optional(&mut *tx)
             .await?;
-        // The counters of a former member stay with an integration that goes on (contract 1, the model).
-        if left.is_some() {
-            continue;
-        }
-        for sql in [
-            "DELETE FROM counters WHERE integration_id = $1",
-            "DELETE FROM logs WHERE integration_id = $1",
-            "DELETE FROM pending WHERE integration_id = $1",
-            "DELETE FROM integrations WHERE id = $1",
-        ] {
-            sqlx::query(sql).bind(&integration).execute(&mut *tx).await?;
+        if left.is_none() {
+            integrations::delete(tx, parsed(&integration, "integration id")?).await?;
         }
     }
     Ok(())
+}
+
+fn shown(product: &Product) -> Value {
+    json!({
+        "name": product.name,
+        "slug": product.slug,
+        "description": product.description,
+        "platform_id": product.platform_id,
+    })
 }
 
 fn read_product(row: &SqliteRow) -> Result<Product, StoreError> {

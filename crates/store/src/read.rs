@@ -24,7 +24,8 @@ where
 
 /// A violated uniqueness as [`StoreError::Taken`], named by the first of `columns` that the database complains about.
 pub(crate) fn taken(error: sqlx::Error, columns: &[&'static str]) -> StoreError {
-    let violated = error.as_database_error().filter(|e| e.is_unique_violation()).map(|e| e.message().to_owned());
+    let violated =
+        error.as_database_error().filter(|e| e.is_unique_violation()).map(|e| e.message().to_owned());
     match violated {
         Some(message) => match columns.iter().find(|column| message.contains(*column)) {
             Some(column) => StoreError::Taken(column),

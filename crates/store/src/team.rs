@@ -1,29 +1,55 @@
 //! Teams of organizations and products, with their API users.
 
+use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
-use tributary_domain::{Owner, ProductId, Timestamp, UserId, access::Role, account::Product};
+use tributary_domain::{OrgId, Owner, ProductId, Timestamp, UserId, access::Role, account::Product};
 
 use crate::{
     Store, StoreError,
+    audit::{self, By},
     read::{parsed, parsed_option, taken},
     tokens::{NewToken, insert_token},
+    users::UserRow,
 };
 
 /// A team: an organization's or a product's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TeamOf {
     /// The organization's.
-    Org(tributary_domain::OrgId),
-    /// The product's own.
-    Product(ProductId),
+    Org(OrgId),
+    /// The product's own, and who owns the product.
+    Product(ProductId, Owner),
 }
 
 impl TeamOf {
     fn scope(self) -> String {
         match self {
             TeamOf::Org(id) => Owner::Org(id).to_string(),
-            TeamOf::Product(id) => product_scope(id),
+            TeamOf::Product(id, _) => product_scope(id),
         }
+    }
+
+    fn owner(self) -> Owner {
+        match self {
+            TeamOf::Org(id) => Owner::Org(id),
+            TeamOf::Product(_, owner) => owner,
+        }
+    }
+
+    /// Writes the audit row of a change of one member.
+    async fn audit(
+        self,
+        tx: &mut SqliteConnection,
+        by: By,
+        action: &'static str,
+        username: &str,
+        [before, after]: [Option<Value>; 2],
+    ) -> Result<(), StoreError> {
+        let placed = |value: Value| match self {
+            TeamOf::Org(_) => value,
+            TeamOf::Product(id, _) => json!({"product": id, "member": value}),
+        };
+        audit::write(tx, by, self.owner(), action, username, [before.map(placed), after.map(placed)]).await
     }
 }
 
@@ -74,8 +100,6 @@ pub struct NewApiUser {
 /// A change of an API user; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct ApiUserChange {
-    /// Who it is.
-    pub user: UserId,
     /// What it is called from now on.
     pub friendly_name: Option<String>,
     /// Its new token.
@@ -110,12 +134,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer or a row cannot be read.
-    pub async fn roles_in_product(&self, product: &Product, user: UserId) -> Result<ProductRoles, StoreError> {
+    pub async fn roles_in_product(
+        &self,
+        product: &Product,
+        user: UserId,
+    ) -> Result<ProductRoles, StoreError> {
         let org = match product.owner {
             Owner::Org(id) => self.role_in(TeamOf::Org(id), user).await?,
             Owner::User(_) => None,
         };
-        Ok(ProductRoles { org, product: self.role_in(TeamOf::Product(product.id), user).await? })
+        Ok(ProductRoles {
+            org,
+            product: self.role_in(TeamOf::Product(product.id, product.owner), user).await?,
+        })
     }
 
     /// The members of a team in the order of their joining.
@@ -152,9 +183,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Taken`] with `username` when it is on it already.
-    pub async fn add_to_team(&self, team: TeamOf, user: UserId, role: Role, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn add_to_team(
+        &self,
+        team: TeamOf,
+        user: &UserRow,
+        role: Role,
+        by: By,
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        add_member(&mut tx, &team.scope(), user, Some(role), now).await?;
+        add_member(&mut tx, &team.scope(), user.id, Some(role), by.at).await?;
+        let change = [None, Some(json!({"role": role.as_str()}))];
+        team.audit(&mut tx, by, "team.add", &user.username, change).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -163,30 +202,39 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Taken`] with `username`.
-    pub async fn create_api_user(&self, team: TeamOf, new: &NewApiUser) -> Result<(), StoreError> {
+    pub async fn create_api_user(&self, team: TeamOf, new: &NewApiUser, by: By) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("INSERT INTO users (id, username, friendly_name, created_at) VALUES ($1, $2, $3, $4)")
             .bind(new.id.to_string())
             .bind(&new.username)
             .bind(&new.friendly_name)
-            .bind(new.token.created_at.0)
+            .bind(by.at.0)
             .execute(&mut *tx)
             .await
             .map_err(|error| taken(error, &["username"]))?;
-        add_member(&mut tx, &team.scope(), new.id, None, new.token.created_at).await?;
+        add_member(&mut tx, &team.scope(), new.id, None, by.at).await?;
         insert_token(&mut tx, &new.token).await?;
+        let change =
+            [None, Some(json!({"friendly_name": new.friendly_name, "scopes": scopes_of(&new.token)}))];
+        team.audit(&mut tx, by, "team.add", &new.username, change).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Changes an API user of this team. A new token takes the place of the old one, and with it its scopes. Says
-    /// whether there is such a user.
+    /// whether it is still there.
     ///
     /// # Errors
     /// When it could not be committed; the old token stays.
-    pub async fn update_api_user(&self, team: TeamOf, change: &ApiUserChange) -> Result<bool, StoreError> {
+    pub async fn update_api_user(
+        &self,
+        team: TeamOf,
+        member: &TeamMember,
+        change: &ApiUserChange,
+        by: By,
+    ) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let user = change.user.to_string();
+        let user = member.user.to_string();
         let found = sqlx::query("SELECT 1 FROM team WHERE scope = $1 AND user_id = $2 AND role IS NULL")
             .bind(team.scope())
             .bind(&user)
@@ -196,12 +244,17 @@ impl Store {
             return Ok(false);
         }
         if let Some(name) = &change.friendly_name {
-            sqlx::query("UPDATE users SET friendly_name = $2 WHERE id = $1").bind(&user).bind(name).execute(&mut *tx).await?;
+            let sql = "UPDATE users SET friendly_name = $2 WHERE id = $1";
+            sqlx::query(sql).bind(&user).bind(name).execute(&mut *tx).await?;
         }
         if let Some(token) = &change.token {
             sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(&user).execute(&mut *tx).await?;
             insert_token(&mut tx, token).await?;
         }
+        let before = json!({"friendly_name": member.friendly_name, "scopes": member.scopes});
+        let scopes = change.token.as_ref().map(scopes_of);
+        let after = json!({"friendly_name": change.friendly_name, "scopes": scopes});
+        team.audit(&mut tx, by, "team.update", &member.username, [Some(before), Some(after)]).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -210,39 +263,70 @@ impl Store {
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_role(&self, team: TeamOf, user: UserId, role: Role) -> Result<Changed, StoreError> {
+    pub async fn set_role(
+        &self,
+        team: TeamOf,
+        member: &TeamMember,
+        role: Role,
+        by: By,
+    ) -> Result<Changed, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        if role != Role::Owner && is_last_owner(&mut tx, team, user).await? {
+        if role != Role::Owner && is_last_owner(&mut tx, team, member.user).await? {
             return Ok(Changed::LastOwner);
         }
-        let done = sqlx::query("UPDATE team SET role = $3 WHERE scope = $1 AND user_id = $2 AND role IS NOT NULL")
+        // The role must still be the one that the caller was allowed to change.
+        let done = sqlx::query("UPDATE team SET role = $3 WHERE scope = $1 AND user_id = $2 AND role = $4")
             .bind(team.scope())
-            .bind(user.to_string())
+            .bind(member.user.to_string())
             .bind(role.as_str())
+            .bind(member.role.map(Role::as_str))
             .execute(&mut *tx)
             .await?;
+        if done.rows_affected() == 0 {
+            return Ok(Changed::NotThere);
+        }
+        let change = [member.role, Some(role)].map(|role| role.map(|role| json!({"role": role.as_str()})));
+        team.audit(&mut tx, by, "team.update", &member.username, change).await?;
         tx.commit().await?;
-        Ok(if done.rows_affected() > 0 { Changed::Done } else { Changed::NotThere })
+        Ok(Changed::Done)
     }
 
     /// Takes a member off a team, unless it is the organization's last owner. An API user is deleted with its token.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn remove_from_team(&self, team: TeamOf, user: UserId) -> Result<Changed, StoreError> {
+    pub async fn remove_from_team(
+        &self,
+        team: TeamOf,
+        member: &TeamMember,
+        by: By,
+    ) -> Result<Changed, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        if is_last_owner(&mut tx, team, user).await? {
+        if is_last_owner(&mut tx, team, member.user).await? {
             return Ok(Changed::LastOwner);
         }
-        let row = sqlx::query("DELETE FROM team WHERE scope = $1 AND user_id = $2 RETURNING role")
+        // The role must still be the one that the caller was allowed to take away.
+        let sql = "DELETE FROM team WHERE scope = $1 AND user_id = $2 AND COALESCE(role, '') = $3";
+        let done = sqlx::query(sql)
             .bind(team.scope())
-            .bind(user.to_string())
-            .fetch_optional(&mut *tx)
+            .bind(member.user.to_string())
+            .bind(member.role.map_or("", Role::as_str))
+            .execute(&mut *tx)
             .await?;
-        let Some(row) = row else { return Ok(Changed::NotThere) };
-        if row.get::<Option<String>, _>(0).is_none() {
-            sqlx::query("DELETE FROM users WHERE id = $1").bind(user.to_string()).execute(&mut *tx).await?;
+        if done.rows_affected() == 0 {
+            return Ok(Changed::NotThere);
         }
+        if member.role.is_none() {
+            sqlx::query("DELETE FROM users WHERE id = $1")
+                .bind(member.user.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        let before = match member.role {
+            Some(role) => json!({"role": role.as_str()}),
+            None => json!({"friendly_name": member.friendly_name, "scopes": member.scopes}),
+        };
+        team.audit(&mut tx, by, "team.remove", &member.username, [Some(before), None]).await?;
         tx.commit().await?;
         Ok(Changed::Done)
     }
@@ -266,6 +350,10 @@ pub(crate) async fn add_member(
     .execute(tx)
     .await?;
     if done.rows_affected() == 0 { Err(StoreError::Taken("username")) } else { Ok(()) }
+}
+
+fn scopes_of(token: &NewToken) -> Value {
+    token.scopes.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 async fn is_last_owner(tx: &mut SqliteConnection, team: TeamOf, user: UserId) -> Result<bool, StoreError> {

@@ -3,10 +3,7 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tributary_domain::{OrgId, Timestamp, UserId, access::Actor};
 
-use crate::{
-    Store, StoreError,
-    read::parsed,
-};
+use crate::{Store, StoreError, read::parsed};
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -109,7 +106,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn delete_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM tokens WHERE hash = $1").bind(&hash[..]).execute(&self.pool).await?;
+        let done =
+            sqlx::query("DELETE FROM tokens WHERE hash = $1").bind(&hash[..]).execute(&self.pool).await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -118,7 +116,10 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn delete_tokens_of(&self, user: UserId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(user.to_string()).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM tokens WHERE user_id = $1")
+            .bind(user.to_string())
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 

@@ -71,7 +71,11 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
-            Ok(UserRow { id: parsed(row.get(0), "user id")?, username: row.get(1), password_hash: row.get(2) })
+            Ok(UserRow {
+                id: parsed(row.get(0), "user id")?,
+                username: row.get(1),
+                password_hash: row.get(2),
+            })
         })
         .transpose()
     }
@@ -92,7 +96,12 @@ impl Store {
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_password(&self, id: UserId, password_hash: &str, end_tokens: bool) -> Result<(), StoreError> {
+    pub async fn set_password(
+        &self,
+        id: UserId,
+        password_hash: &str,
+        end_tokens: bool,
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash IS NOT NULL")
             .bind(id.to_string())
@@ -100,7 +109,10 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         if end_tokens {
-            sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(id.to_string()).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM tokens WHERE user_id = $1")
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(())

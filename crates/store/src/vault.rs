@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, aead::{Aead, Payload}};
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305,
+    aead::{Aead, Payload},
+};
 
 /// Length of the key in bytes.
 pub const KEY_BYTES: usize = 32;

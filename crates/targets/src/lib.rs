@@ -4,9 +4,14 @@
 //! [`Variables`] into a [`Message`] and sends it. It never reads the store, never decides on retries and never counts:
 //! it gives back an [`Attempt`].
 
+mod fields;
+mod json;
 pub mod kinds;
 pub mod net;
 pub mod response;
+#[cfg(test)]
+mod test_support;
+mod text;
 pub mod variables;
 
 use std::{pin::Pin, sync::Arc};

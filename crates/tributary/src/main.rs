@@ -43,6 +43,7 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn load(file: Option<&Path>) -> Result<Config> {
+    #[expect(clippy::disallowed_methods, reason = "the configuration is read here, once")]
     // A name or value that is not UTF-8 cannot be one of ours.
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tributary_api::{AppState, streams::OpenStreams};
+use tributary_api::{AppState, OpenStreams, RequestLimit};
 use tributary_control::{Control, Sources, accounts_settings::AccountSettings};
 use tributary_domain::Timestamp;
 use tributary_eventlog::EventLog;
@@ -56,6 +56,7 @@ pub struct Server {
 }
 
 /// The present time.
+#[expect(clippy::disallowed_methods, reason = "this is the one clock that every part is given")]
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -127,8 +128,11 @@ impl Server {
         let settings = tributary_control::Settings { accounts: account_settings(config)?, targets };
         let sources = Sources { now, random };
         let control = Control::new(store.clone(), routes, pipeline.clone(), sources, settings);
-        let open_streams = OpenStreams::new(config.limits.streams_per_address);
-        let state = AppState::new(control, open_streams);
+        let state = AppState {
+            control,
+            request_limit: RequestLimit::new(config.limits.requests_per_minute),
+            open_streams: OpenStreams::new(config.limits.streams_per_address),
+        };
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;

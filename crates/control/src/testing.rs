@@ -1,0 +1,46 @@
+//! A control plane on a temporary folder, for the tests of faces: they may not know the crates that it is made of.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tributary_domain::Timestamp;
+use tributary_pipeline::{EventLog, LogOptions, Pipeline, Routes};
+use tributary_store::{Store, StoreError, Vault, vault::KEY_BYTES};
+use tributary_targets::{AddressPolicy, Clients};
+
+use crate::{Control, Settings, Sources, accounts_settings::AccountSettings};
+
+/// Time for one delivery.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The waits before further attempts.
+const RETRY_DELAYS_MS: [i64; 2] = [50, 50];
+
+/// Opens, or creates, a control plane in `folder`.
+///
+/// # Errors
+/// When the store cannot be opened.
+pub async fn open(
+    folder: &Path,
+    accounts: AccountSettings,
+    now: fn() -> Timestamp,
+) -> Result<Control, StoreError> {
+    let store = Store::open(&folder.join("tributary.db"), Vault::new(&[7; KEY_BYTES])).await?;
+    let addresses = Arc::new(AddressPolicy { allow_private: true, ..AddressPolicy::default() });
+    let targets = tributary_targets::Settings { addresses: addresses.clone(), ..Default::default() };
+    let routes = Routes::load(store.clone(), targets.clone()).await?;
+    let log = EventLog::open(&folder.join("events.db"), LogOptions::default())
+        .map_err(|error| StoreError::Unreadable { what: "event log", why: error.to_string() })?;
+    let clients = Clients::new(addresses, DELIVERY_TIMEOUT);
+    let delivery = tributary_pipeline::Settings {
+        retry_delays_ms: RETRY_DELAYS_MS.to_vec(),
+        lane_concurrency: 8,
+        total_concurrency: 64,
+        now,
+    };
+    let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, delivery).await?;
+    Ok(Control::new(store, routes, pipeline, Sources { now, random }, Settings { accounts, targets }))
+}
+
+#[allow(clippy::expect_used, reason = "a test without randomness cannot go on")]
+fn random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives randomness");
+}

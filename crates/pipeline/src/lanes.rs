@@ -1,0 +1,166 @@
+//! Lanes: each destination of each owner has a queue of its own, so that none waits for another's.
+//!
+//! A lane is bounded: what does not fit is given back and waits in the pending table. It runs at most
+//! [`limits::LANE_CONCURRENCY`] deliveries at once and keeps the health of its destination.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Semaphore, time::Instant};
+use tributary_domain::{
+    Event, Owner,
+    limits,
+    outcome::{Admission, AttemptClass, Health},
+};
+use tributary_targets::{Attempt, Message};
+
+use crate::{delivery::Delivery, routes::Route};
+
+/// The text of an attempt that was not made (contract 4.3).
+pub const SLEEPING: &str = "Sleeping, too many errors, please wait and try again";
+
+/// One rendered delivery on its way.
+pub struct Job {
+    /// Unique among waiting deliveries; also the id of its pending row, once it has one.
+    pub id: i64,
+    /// The event's place in the log, for a first attempt that has no pending row yet.
+    pub seq: Option<u64>,
+    /// The integration, in its product or sandbox.
+    pub route: Arc<Route>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// What is sent.
+    pub message: Message,
+}
+
+/// The name of the lane of a destination (`host:port`).
+pub fn lane_name(owner: Owner, destination: &str) -> String {
+    format!("{owner}|{destination}")
+}
+
+struct Lane {
+    name: Arc<str>,
+    state: Mutex<LaneState>,
+}
+
+#[derive(Default)]
+struct LaneState {
+    queue: VecDeque<Job>,
+    workers: usize,
+    running: usize,
+    health: Health,
+}
+
+struct Inner {
+    lanes: Mutex<HashMap<Arc<str>, Arc<Lane>>>,
+    permits: Semaphore,
+    concurrency: usize,
+    delivery: Delivery,
+}
+
+/// All lanes. Cheap to clone.
+#[derive(Clone)]
+pub struct Lanes(Arc<Inner>);
+
+impl Lanes {
+    /// Lanes that run at most `concurrency` deliveries each and `total` together.
+    pub fn new(delivery: Delivery, concurrency: usize, total: usize) -> Lanes {
+        Lanes(Arc::new(Inner { lanes: Mutex::default(), permits: Semaphore::new(total), concurrency, delivery }))
+    }
+
+    /// Takes a job into a lane.
+    ///
+    /// # Errors
+    /// Gives the job back when the lane is full.
+    pub fn submit(&self, name: &str, job: Job) -> Result<(), Box<Job>> {
+        let lane = self.lane(name);
+        let mut state = lane.state.lock();
+        if state.queue.len() >= limits::LANE_QUEUE {
+            return Err(Box::new(job));
+        }
+        state.queue.push_back(job);
+        if state.workers < self.0.concurrency {
+            state.workers += 1;
+            drop(state);
+            let inner = self.0.clone();
+            tokio::spawn(async move { inner.work(&lane).await });
+        }
+        Ok(())
+    }
+
+    /// How many more jobs a lane takes.
+    pub fn room(&self, name: &str) -> usize {
+        let lane = self.0.lanes.lock().get(name).cloned();
+        lane.map_or(limits::LANE_QUEUE, |lane| limits::LANE_QUEUE.saturating_sub(lane.state.lock().queue.len()))
+    }
+
+    /// Jobs that are queued or running.
+    pub fn busy(&self) -> usize {
+        let lanes: Vec<Arc<Lane>> = self.0.lanes.lock().values().cloned().collect();
+        lanes.iter().map(|lane| lane.state.lock()).map(|state| state.queue.len() + state.running).sum()
+    }
+
+    /// Forgets lanes that are idle and healthy: urls from templates may name ever new hosts.
+    pub fn sweep(&self) {
+        self.0.lanes.lock().retain(|_, lane| {
+            let state = lane.state.lock();
+            state.workers > 0 || !state.queue.is_empty() || state.health.score > 0 || Arc::strong_count(lane) > 1
+        });
+    }
+
+    fn lane(&self, name: &str) -> Arc<Lane> {
+        let mut lanes = self.0.lanes.lock();
+        if let Some(lane) = lanes.get(name) {
+            return lane.clone();
+        }
+        let name: Arc<str> = name.into();
+        let lane = Arc::new(Lane { name: name.clone(), state: Mutex::default() });
+        lanes.insert(name, lane.clone());
+        lane
+    }
+}
+
+impl Inner {
+    /// Takes jobs from a lane until it is empty.
+    async fn work(&self, lane: &Lane) {
+        loop {
+            // Never closed, so this only waits.
+            let Ok(_permit) = self.permits.acquire().await else { return };
+            let Some((job, admission)) = self.next(lane) else { return };
+            let started = Instant::now();
+            let attempt = if admission == Admission::Sleep {
+                Attempt { class: AttemptClass::Sleeping, error: Some(SLEEPING.to_owned()), reply: None }
+            } else {
+                self.delivery.send(&job).await
+            };
+            {
+                let mut state = lane.state.lock();
+                state.running -= 1;
+                if admission != Admission::Sleep {
+                    state.health.record(attempt.class, self.delivery.now());
+                }
+            }
+            self.delivery.finish(job, &lane.name, attempt, started.elapsed());
+        }
+    }
+
+    fn next(&self, lane: &Lane) -> Option<(Job, Admission)> {
+        let now = self.delivery.now();
+        let mut state = lane.state.lock();
+        let Some(job) = state.queue.pop_front() else {
+            state.workers -= 1;
+            return None;
+        };
+        let admission = state.health.admit(now);
+        if admission == Admission::Probe {
+            state.health.probe(now);
+        }
+        state.running += 1;
+        Some((job, admission))
+    }
+}

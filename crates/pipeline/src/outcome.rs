@@ -1,0 +1,209 @@
+//! Outcomes: the events that a delivery causes, and the row that the log shows of it.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value, json};
+use tributary_domain::{
+    Event, Timestamp, UserId,
+    hook_event::{HOOK_SENT_DATA, HookEvent},
+    outcome::Outcome,
+};
+use tributary_store::delivery::LogRow;
+use tributary_targets::{Attempt, Message, Reply};
+
+use crate::{delivery::Delivery, routes::Route};
+
+/// What stands for a value that is not shown.
+pub const MASK: &str = "[[SENSITIVE]]";
+/// How much of a body a log row keeps, in bytes.
+const LOG_BODY_BYTES: usize = 102_400;
+/// The error text of an attempt that was sent but not answered in time.
+const NO_REPLY_IN_TIME: &str = "ESOCKETTIMEDOUT";
+
+/// A delivery that has ended, with what its log row needs.
+#[derive(Clone)]
+pub struct Finished {
+    /// The integration in its product or sandbox.
+    pub route: Arc<Route>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// The number of its last attempt.
+    pub attempt: u32,
+    /// How long that took.
+    pub duration: Duration,
+    /// Whether it was a test.
+    pub test: bool,
+    /// What was sent; `None` when nothing could be built.
+    pub message: Option<Message>,
+    /// What came of it.
+    pub result: Attempt,
+}
+
+/// The events that an attempt causes: hook-sent once it was sent, then the reply or the error (contract 4.3).
+pub fn hook_events(route: &Route, event: &Event, attempt: &Attempt, now: Timestamp) -> Vec<HookEvent> {
+    let variables = Delivery::variables(route, event);
+    let response = route.compiled.target.response();
+    let sent = attempt.reply.is_some() || attempt.error.as_deref().is_none_or(|e| e == NO_REPLY_IN_TIME);
+    let mut named: Vec<(String, String)> = Vec::new();
+    if sent {
+        named.push((format!("hook-sent/{}", event.name), HOOK_SENT_DATA.to_owned()));
+    }
+    match (&attempt.error, &attempt.reply) {
+        (Some(error), _) => named.extend(response.error_events(&variables, error)),
+        (None, Some(reply)) => named.extend(response.events(&variables, route.is_sandbox(), reply)),
+        (None, None) => {}
+    }
+    let users = listeners(route, event);
+    let hook_event = |(name, data)| HookEvent {
+        product: route.counted.product,
+        org: route.org(),
+        users: users.clone(),
+        name,
+        data,
+        published_at: now,
+    };
+    named.into_iter().map(hook_event).collect()
+}
+
+/// In whose own streams the events of an integration appear: its owner's and the device's owner's.
+fn listeners(route: &Route, event: &Event) -> Vec<UserId> {
+    let owner = match route.owner {
+        tributary_domain::Owner::User(user) => Some(user),
+        tributary_domain::Owner::Org(_) => None,
+    };
+    let device_owner = event.user.filter(|user| Some(*user) != owner && !route.is_sandbox());
+    owner.into_iter().chain(device_owner).collect()
+}
+
+impl Finished {
+    /// The row that the log keeps of it (contract 4.3), with every sensitive value masked.
+    pub fn log_row(&self) -> LogRow {
+        let mask = Masker::new(&self.route.compiled.sensitive);
+        let event = &self.event;
+        let entry = json!({
+            "at": self.at,
+            "outcome": self.outcome.as_str(),
+            "attempt": self.attempt,
+            "duration_ms": u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            "product_id": self.route.counted.product,
+            "test": self.test,
+            "event": {
+                "name": event.name, "data": event.data, "coreid": event.coreid, "published_at": event.published_at,
+            },
+            "request": self.message.as_ref().map(|message| mask.request(message)),
+            "response": self.result.reply.as_ref().map(|reply| mask.reply(reply)),
+            "error": self.result.error.as_deref().map(|error| mask.text(error)),
+        });
+        LogRow {
+            counted: self.route.counted,
+            success: self.outcome == Outcome::Success,
+            at: self.at,
+            entry: json!({"v": 1, "entry": entry}).to_string(),
+        }
+    }
+}
+
+/// Hides sensitive values wherever they turn up, in each of the spellings that a request or reply may have them.
+struct Masker {
+    spellings: Vec<String>,
+}
+
+impl Masker {
+    fn new(values: &[String]) -> Masker {
+        let mut spellings: Vec<String> = values.iter().filter(|v| !v.is_empty()).flat_map(|v| spellings(v)).collect();
+        // Longest first, so that a value that contains another one is hidden whole.
+        spellings.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        spellings.dedup();
+        Masker { spellings }
+    }
+
+    fn text(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for spelling in &self.spellings {
+            if text.contains(spelling.as_str()) {
+                text = text.replace(spelling.as_str(), MASK);
+            }
+        }
+        text
+    }
+
+    /// Masks before it cuts: a value must not survive as a half.
+    fn body(&self, body: &[u8]) -> String {
+        let mut text = self.text(&String::from_utf8_lossy(body));
+        text.truncate(text.floor_char_boundary(LOG_BODY_BYTES));
+        text
+    }
+
+    fn headers(&self, headers: &[(String, String)]) -> Value {
+        let mut map = Map::new();
+        for (name, value) in headers {
+            let hidden = tributary_domain::sensitive::is_sensitive_header(name);
+            map.insert(name.clone(), if hidden { MASK.into() } else { self.text(value).into() });
+        }
+        map.into()
+    }
+
+    fn request(&self, message: &Message) -> Value {
+        json!({
+            "method": message.method,
+            "url": self.text(&message.url),
+            "headers": self.headers(&message.headers),
+            "body": self.body(&message.body),
+        })
+    }
+
+    fn reply(&self, reply: &Reply) -> Value {
+        json!({ "status": reply.status, "headers": self.headers(&reply.headers), "body": self.body(&reply.body) })
+    }
+}
+
+/// A value as it is, as JSON writes it in a text, as HTML, and percent-encoded.
+fn spellings(value: &str) -> Vec<String> {
+    let json = Value::from(value).to_string();
+    let html = value
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;");
+    let mut all = vec![value.to_owned(), json[1..json.len() - 1].to_owned(), html];
+    for plus in [false, true] {
+        let mut encoded = String::with_capacity(value.len() * 2);
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+                b' ' if plus => encoded.push('+'),
+                _ => encoded.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        all.push(encoded);
+    }
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sensitive_values_are_hidden_in_every_spelling() {
+        let mask = Masker::new(&["p&s \"x\"".to_owned(), "p&s".to_owned(), String::new()]);
+        for text in ["p&s \"x\"", "p&s \\\"x\\\"", "p&amp;s &quot;x&quot;", "p%26s%20%22x%22", "p%26s+%22x%22", "p&s"] {
+            assert_eq!(mask.text(&format!("a={text};")), format!("a={MASK};"), "{text}");
+        }
+        assert_eq!(mask.text("nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn a_sensitive_value_at_the_cut_of_a_long_body_does_not_survive_as_a_half() {
+        let mask = Masker::new(&["hunter2hunter2".to_owned()]);
+        let body = format!("{}hunter2hunter2", "x".repeat(LOG_BODY_BYTES - 7));
+        let shown = mask.body(body.as_bytes());
+        assert!(shown.len() <= LOG_BODY_BYTES && !shown.contains("hunter"), "{}", &shown[LOG_BODY_BYTES - 20..]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Waiting deliveries: those in the pending table, and when their lanes are looked at again.
+//!
+//! Only the recorder works with this, between its commits: so a row that is read here is neither being written nor
+//! being ended at the same moment.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tributary_domain::{Event, Timestamp, outcome::AttemptClass};
+use tributary_store::{
+    Store,
+    delivery::{Counted, PendingRow},
+};
+
+use crate::{
+    delivery::Delivery,
+    lanes::{Job, Lanes, lane_name},
+    outcome::Finished,
+    routes::Routes,
+};
+
+/// Rows of one lane that are read at once.
+const ROWS: usize = 256;
+/// Lanes that are looked at before reports are taken in again.
+const LANES_PER_TURN: usize = 8;
+/// Wait before a lane that was full is looked at again, in milliseconds.
+const FULL_WAIT_MS: i64 = 50;
+/// Wait after the store could not be read, in milliseconds.
+const FAILED_WAIT_MS: i64 = 1_000;
+/// What the log says of a waiting delivery whose integration was disabled meanwhile.
+const DISABLED: &str = "the integration was disabled while this delivery waited";
+
+/// See the module.
+pub struct Waiting {
+    routes: Routes,
+    lanes: Lanes,
+    delivery: Delivery,
+    /// When a lane is looked at next.
+    due: HashMap<Arc<str>, Timestamp>,
+    order: BTreeSet<(Timestamp, Arc<str>)>,
+    /// Rows whose delivery is queued or running, with the lane under which the row is kept.
+    running: HashMap<i64, Arc<str>>,
+    per_lane: HashMap<Arc<str>, usize>,
+    /// Where the reading of a lane's rows goes on, so that rows that run already are not read again and again.
+    resume: HashMap<Arc<str>, (Timestamp, i64)>,
+}
+
+/// Waiting deliveries that ended without being sent.
+#[derive(Default)]
+pub struct Unsent {
+    /// Their request could not be built, or their integration is disabled.
+    pub ended: Vec<(i64, Finished)>,
+    /// Their integration no longer runs there.
+    pub gone: Vec<(i64, Counted)>,
+}
+
+impl Waiting {
+    /// Nothing waits yet; [`Waiting::wake`] tells of lanes that have rows.
+    pub fn new(routes: Routes, lanes: Lanes, delivery: Delivery) -> Waiting {
+        Waiting {
+            routes,
+            lanes,
+            delivery,
+            due: HashMap::new(),
+            order: BTreeSet::new(),
+            running: HashMap::new(),
+            per_lane: HashMap::new(),
+            resume: HashMap::new(),
+        }
+    }
+
+    /// A lane has something due at this time.
+    pub fn wake(&mut self, lane: &str, at: Timestamp) {
+        let (lane, before) = match self.due.get_key_value(lane) {
+            Some((_, before)) if *before <= at => return,
+            Some((lane, before)) => (lane.clone(), Some(*before)),
+            None => (Arc::from(lane), None),
+        };
+        if let Some(before) = before {
+            self.order.remove(&(before, lane.clone()));
+        }
+        self.order.insert((at, lane.clone()));
+        self.due.insert(lane, at);
+    }
+
+    /// The delivery of this row is queued or running.
+    pub fn runs(&mut self, id: i64, lane: &str) {
+        let lane: Arc<str> = self.per_lane.get_key_value(lane).map_or_else(|| lane.into(), |(lane, _)| lane.clone());
+        *self.per_lane.entry(lane.clone()).or_default() += 1;
+        self.running.insert(id, lane);
+    }
+
+    /// The delivery of this row is no longer running, and the table says so too.
+    pub fn settled(&mut self, id: i64) {
+        let Some(lane) = self.running.remove(&id) else { return };
+        if let Some(count) = self.per_lane.get_mut(&lane) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_lane.remove(&lane);
+            }
+        }
+    }
+
+    /// When a lane is next to be looked at.
+    pub fn next_due(&self, now: Timestamp) -> Option<Instant> {
+        let (at, _) = self.order.first()?;
+        let wait = u64::try_from(at.0 - now.0).unwrap_or(0);
+        Some(Instant::now() + Duration::from_millis(wait))
+    }
+
+    /// Puts deliveries that are due into their lanes, as far as these have room. Gives those that end at once.
+    pub async fn submit_due(&mut self, store: &Store, now: Timestamp) -> Unsent {
+        let mut unsent = Unsent::default();
+        for _ in 0..LANES_PER_TURN {
+            let Some((at, lane)) = self.order.first().cloned() else { break };
+            if at > now {
+                break;
+            }
+            self.order.pop_first();
+            self.due.remove(&lane);
+            self.submit_lane(store, &lane, now, &mut unsent).await;
+        }
+        unsent
+    }
+
+    async fn submit_lane(&mut self, store: &Store, lane: &Arc<str>, now: Timestamp, unsent: &mut Unsent) {
+        let room = self.lanes.room(lane).min(ROWS);
+        if room == 0 {
+            return self.wake(lane, now.plus_ms(FULL_WAIT_MS));
+        }
+        let after = self.resume.remove(lane);
+        let limit = match after {
+            Some(_) => room,
+            None => room + self.per_lane.get(lane).copied().unwrap_or_default(),
+        };
+        let rows = match store.pending_of_lane(lane, after, limit).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::error!(%error, "waiting deliveries cannot be read and are looked at again shortly");
+                return self.wake(lane, now.plus_ms(FAILED_WAIT_MS));
+            }
+        };
+        if rows.len() == limit {
+            if let Some(last) = rows.last().filter(|last| last.due_at <= now) {
+                self.resume.insert(lane.clone(), (last.due_at, last.id));
+            }
+            self.wake(lane, now);
+        } else if after.is_some() {
+            // The end is reached; rows that became due behind the reading are found from the start.
+            self.wake(lane, now);
+        }
+        for row in rows {
+            if self.running.contains_key(&row.id) {
+                continue;
+            }
+            if row.due_at > now {
+                return self.wake(lane, row.due_at);
+            }
+            self.submit_row(&row, lane, now, unsent);
+        }
+    }
+
+    /// Renders a waiting delivery as its integration is now and puts it into its lane.
+    fn submit_row(&mut self, row: &PendingRow, lane: &Arc<str>, now: Timestamp, unsent: &mut Unsent) {
+        let event = match Event::decode(&row.event) {
+            Ok(event) => Arc::new(event),
+            Err(error) => {
+                tracing::error!(pending.id = row.id, %error, "a waiting delivery cannot be read and stays where it is");
+                return self.runs(row.id, lane);
+            }
+        };
+        let Some(route) = self.routes.find(row.counted, &event) else {
+            self.runs(row.id, lane);
+            return unsent.gone.push((row.id, row.counted));
+        };
+        let rendered = if route.disabled {
+            Err((AttemptClass::Sleeping, DISABLED.to_owned()))
+        } else {
+            let rendered = route.compiled.target.render(&Delivery::variables(&route, &event));
+            rendered.map_err(|error| (AttemptClass::Final, error))
+        };
+        match rendered {
+            Err((class, error)) => {
+                self.runs(row.id, lane);
+                unsent.ended.push((row.id, self.delivery.ended_unsent(route, event, row.attempt, class, error)));
+            }
+            Ok(message) => {
+                let into = lane_name(route.owner, &message.destination);
+                let job = Job { id: row.id, seq: None, route, event, attempt: row.attempt, message };
+                match self.lanes.submit(&into, job) {
+                    Ok(()) => self.runs(row.id, lane),
+                    Err(_) => self.wake(lane, now.plus_ms(FULL_WAIT_MS)),
+                }
+            }
+        }
+    }
+}

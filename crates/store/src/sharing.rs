@@ -1,0 +1,145 @@
+//! Separating a product from a shared integration, and merging integrations (contract 1 and 1.2).
+
+use sqlx::SqliteConnection;
+use tributary_domain::{IntegrationId, MemberId, Owner, integration::Integration, limits};
+
+use crate::{
+    Store, StoreError,
+    audit::{self, By},
+    integrations::{NotWritten, Seen, Which, Written, delete, insert, load, unchanged},
+    members::next_position,
+};
+
+impl Store {
+    /// Moves a member of a shared integration, with its id and its waiting deliveries, to `new`, which is created with it
+    /// as its one member. What was counted so far stays with the shared one.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn separate(&self, seen: Seen, member: MemberId, new: &Integration, by: By) -> Written<()> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let old = match unchanged(&mut tx, &self.vault, new.owner, seen).await? {
+            Ok(old) => old,
+            Err(why) => return Ok(Err(why)),
+        };
+        if !old.members.iter().any(|other| other.id == member) {
+            // It left meanwhile, perhaps into an integration of its own.
+            return Ok(Err(NotWritten::Changed));
+        }
+        if !old.is_shared() {
+            return Ok(Err(NotWritten::NotShared));
+        }
+        if let Err(why) = insert(&mut tx, &self.vault, new).await? {
+            return Ok(Err(why));
+        }
+        for sql in [
+            "UPDATE members SET integration_id = $1, position = 0 WHERE id = $2 AND integration_id = $3",
+            "UPDATE pending SET integration_id = $1 WHERE member_id = $2 AND integration_id = $3",
+        ] {
+            sqlx::query(sql)
+                .bind(new.id.to_string())
+                .bind(member.to_string())
+                .bind(old.id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        let change = [Some(audit::shown(&old)), Some(audit::shown(new))];
+        audit::write(&mut tx, by, new.owner, "integration.separate", &new.id.to_string(), change).await?;
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+
+    /// Moves the members of `from`, with their ids, history, log and waiting deliveries, into `into`, and deletes `from`.
+    /// Where `into` executes on a product already, its member there takes over the history. Gives the integration as it
+    /// is then.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn merge(&self, owner: Owner, into: Seen, from: &[Seen], by: By) -> Written<Integration> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut now = match unchanged(&mut tx, &self.vault, owner, into).await? {
+            Ok(now) => now,
+            Err(why) => return Ok(Err(why)),
+        };
+        for seen in from {
+            let old = match unchanged(&mut tx, &self.vault, owner, *seen).await? {
+                Ok(old) => old,
+                Err(why) => return Ok(Err(why)),
+            };
+            for member in &old.members {
+                match now.members.iter().find(|kept| kept.product == member.product).copied() {
+                    Some(kept) => join_member(&mut tx, member.id, kept.id).await?,
+                    None => {
+                        move_member(&mut tx, member.id, into.id).await?;
+                        now.members.push(*member);
+                    }
+                }
+            }
+            join_integration(&mut tx, old.id, into.id).await?;
+            delete(&mut tx, old.id).await?;
+            let change = [Some(audit::shown(&old)), Some(audit::shown(&now))];
+            audit::write(&mut tx, by, owner, "integration.merge", &old.id.to_string(), change).await?;
+        }
+        if now.members.len() > limits::MEMBERS {
+            return Ok(Err(NotWritten::TooManyProducts));
+        }
+        let Some(now) = load(&mut tx, &self.vault, Which::One(owner, into.id)).await?.pop() else {
+            return Ok(Err(NotWritten::Gone));
+        };
+        tx.commit().await?;
+        Ok(Ok(now))
+    }
+}
+
+async fn move_member(
+    tx: &mut SqliteConnection,
+    member: MemberId,
+    into: IntegrationId,
+) -> Result<(), StoreError> {
+    let position = next_position(tx, into).await?;
+    sqlx::query("UPDATE members SET integration_id = $1, position = $2 WHERE id = $3")
+        .bind(into.to_string())
+        .bind(i64::try_from(position).unwrap_or(i64::MAX))
+        .bind(member.to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Gives everything that `member` ever did to `kept`, a member for the same product, and deletes it.
+async fn join_member(tx: &mut SqliteConnection, member: MemberId, kept: MemberId) -> Result<(), StoreError> {
+    for sql in [
+        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
+         SELECT integration_id, $2, product_id, day, success, error, skipped FROM counters WHERE member_id = $1
+         ON CONFLICT (integration_id, member_id, day) DO UPDATE SET success = success + excluded.success,
+             error = error + excluded.error, skipped = skipped + excluded.skipped",
+        "UPDATE logs SET member_id = $2 WHERE member_id = $1",
+        "UPDATE pending SET member_id = $2 WHERE member_id = $1",
+    ] {
+        sqlx::query(sql).bind(member.to_string()).bind(kept.to_string()).execute(&mut *tx).await?;
+    }
+    for sql in ["DELETE FROM counters WHERE member_id = $1", "DELETE FROM members WHERE id = $1"] {
+        sqlx::query(sql).bind(member.to_string()).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// Gives everything that ran as `from` to `into`.
+async fn join_integration(
+    tx: &mut SqliteConnection,
+    from: IntegrationId,
+    into: IntegrationId,
+) -> Result<(), StoreError> {
+    for sql in [
+        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
+         SELECT $2, member_id, product_id, day, success, error, skipped FROM counters WHERE integration_id = $1
+         ON CONFLICT (integration_id, member_id, day) DO UPDATE SET success = success + excluded.success,
+             error = error + excluded.error, skipped = skipped + excluded.skipped",
+        "UPDATE logs SET integration_id = $2 WHERE integration_id = $1",
+        "UPDATE pending SET integration_id = $2 WHERE integration_id = $1",
+    ] {
+        sqlx::query(sql).bind(from.to_string()).bind(into.to_string()).execute(&mut *tx).await?;
+    }
+    sqlx::query("DELETE FROM counters WHERE integration_id = $1").bind(from.to_string()).execute(tx).await?;
+    Ok(())
+}

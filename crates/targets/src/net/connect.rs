@@ -1,0 +1,181 @@
+//! From an address in a URL to a connection: resolve once, check every address, connect to a checked one.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use http::Uri;
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tower_service::Service;
+
+use super::{AddressPolicy, Resolve, failure::ConnectError};
+
+/// How long one address is waited for before the next is tried beside it (RFC 8305 recommends this).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// How many addresses of one name are tried.
+const ADDRESSES_TRIED: usize = 8;
+
+/// Opens connections for a client's pool.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) policy: Arc<AddressPolicy>,
+    pub(super) tls: TlsConnector,
+    /// A connection that nobody waits for any more ends after this time all the same.
+    pub(super) timeout: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Stream>, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let connection = timeout(connector.timeout, connector.connect(&uri)).await;
+            connection.map_err(|_| ConnectError::Timeout)?.map(TokioIo::new)
+        })
+    }
+}
+
+impl Connector {
+    async fn connect(&self, uri: &Uri) -> Result<Stream, ConnectError> {
+        let host = uri.host().ok_or(ConnectError::NotFound)?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let addresses = self.allowed(self.addresses(host).await?)?;
+        let stream = first_connected(addresses.iter().map(|ip| SocketAddr::new(*ip, port))).await?;
+        stream.set_nodelay(true)?;
+        if !secure {
+            return Ok(Stream::Plain(stream));
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::NotFound)?;
+        let stream = self.tls.connect(name, stream).await?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        if let Ok(literal) = host.parse() {
+            return Ok(vec![literal]);
+        }
+        let found = self.resolver.resolve(host).await.unwrap_or_default();
+        if found.is_empty() { Err(ConnectError::NotFound) } else { Ok(found) }
+    }
+
+    /// The addresses that may be reached; an error that names the first one when none may.
+    fn allowed(&self, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ConnectError> {
+        let refusal = addresses.iter().find_map(|ip| self.policy.refusal(*ip));
+        addresses.retain(|ip| self.policy.allows(*ip));
+        match refusal {
+            Some(refusal) if addresses.is_empty() => Err(ConnectError::Refused(refusal)),
+            _ => Ok(addresses),
+        }
+    }
+}
+
+/// Connects to whichever address answers first, beginning with the first; the first address's error when none does.
+async fn first_connected(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut rest = addresses.take(ADDRESSES_TRIED);
+    let mut running = FuturesUnordered::new();
+    let mut error = None;
+    loop {
+        let more = rest.next().map(|address| running.push(TcpStream::connect(address))).is_some();
+        let wait = async { if more { sleep(NEXT_ADDRESS_AFTER).await } else { std::future::pending().await } };
+        tokio::select! {
+            biased;
+            ended = running.next() => match ended {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(failed)) => { error.get_or_insert(failed); }
+                None => return Err(error.unwrap_or_else(|| io::ErrorKind::NotFound.into())),
+            },
+            () = wait => {}
+        }
+    }
+}
+
+/// A connection, encrypted or not.
+pub(super) enum Stream {
+    /// http
+    Plain(TcpStream),
+    /// https
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

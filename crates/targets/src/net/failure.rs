@@ -1,0 +1,145 @@
+//! Errors of the network, as Particle words them: by their names in Node.js (contract 4.3). All of them may pass, except
+//! that an address which may not be reached stays so.
+
+use std::{error::Error, io};
+
+use rustls::CertificateError;
+use tributary_domain::outcome::AttemptClass;
+
+use crate::Attempt;
+
+/// No connection in time.
+pub(super) const NOT_CONNECTED_IN_TIME: &str = "ETIMEDOUT";
+/// A connection, but no reply in time.
+pub(super) const NO_REPLY_IN_TIME: &str = "ESOCKETTIMEDOUT";
+const CLOSED: &str = "ECONNRESET";
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// The name has no address.
+    #[error("ENOTFOUND")]
+    NotFound,
+    /// No address of the name may be reached.
+    #[error("EADDRNOTALLOWED: {0}")]
+    Refused(String),
+    /// It took too long.
+    #[error("ETIMEDOUT")]
+    Timeout,
+    /// The network or TLS failed.
+    #[error("{}", io_text(.0))]
+    Io(#[from] io::Error),
+}
+
+/// The attempt that ended in an error that may pass.
+pub(super) fn passing(text: impl Into<String>) -> Attempt {
+    let class = AttemptClass::Passing { retry_after_ms: None };
+    Attempt { class, error: Some(text.into()), reply: None }
+}
+
+/// The attempt that ended in an error of the client.
+pub(super) fn attempt(error: &hyper_util::client::legacy::Error) -> Attempt {
+    let refused = causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ConnectError::Refused(_))));
+    let failed = passing(text(error));
+    if refused { Attempt { class: AttemptClass::Final, ..failed } } else { failed }
+}
+
+/// The text of an error: that of the innermost cause that has a name.
+pub(super) fn text(error: &(dyn Error + 'static)) -> String {
+    let named = causes(error).filter_map(name).last();
+    named.unwrap_or_else(|| causes(error).last().map_or_else(String::new, ToString::to_string))
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+fn name(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<ConnectError>() {
+        return Some(error.to_string());
+    }
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return Some(io_text(error));
+    }
+    let error = error.downcast_ref::<hyper::Error>()?;
+    if error.is_parse_too_large() {
+        return Some("EPROTO: the head of the reply is too large".to_owned());
+    }
+    if error.is_parse() {
+        return Some("EPROTO: the reply is not HTTP".to_owned());
+    }
+    let closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+    closed.then(|| CLOSED.to_owned())
+}
+
+fn io_text(error: &io::Error) -> String {
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return tls_text(error);
+    }
+    let name = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "ECONNREFUSED",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => CLOSED,
+        io::ErrorKind::BrokenPipe => "EPIPE",
+        io::ErrorKind::HostUnreachable => "EHOSTUNREACH",
+        io::ErrorKind::NetworkUnreachable => "ENETUNREACH",
+        io::ErrorKind::AddrNotAvailable => "EADDRNOTAVAIL",
+        io::ErrorKind::TimedOut => NOT_CONNECTED_IN_TIME,
+        _ => return error.to_string(),
+    };
+    name.to_owned()
+}
+
+/// What is wrong with TLS, after the name that Node.js has for it.
+fn tls_text(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return format!("EPROTO: {error}");
+    };
+    let text = match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "CERT_HAS_EXPIRED",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "CERT_NOT_YET_VALID",
+        CertificateError::Revoked => "CERT_REVOKED",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "ERR_TLS_CERT_ALTNAME_INVALID: the certificate is for another name"
+        }
+        CertificateError::UnknownIssuer => {
+            "UNABLE_TO_VERIFY_LEAF_SIGNATURE: the certificate is self-signed, or its issuer is not known"
+        }
+        CertificateError::BadSignature => "CERT_SIGNATURE_FAILURE",
+        // What is left of a certificate that signs itself as an authority.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "DEPTH_ZERO_SELF_SIGNED_CERT: the certificate is self-signed"
+        }
+        other => return format!("ERR_TLS_CERT: {other}"),
+    };
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_names_of_node() {
+        let tls = |error| io::Error::other(rustls::Error::InvalidCertificate(error));
+        for (error, expected) in [
+            (io::ErrorKind::ConnectionRefused.into(), "ECONNREFUSED"),
+            (io::ErrorKind::ConnectionReset.into(), "ECONNRESET"),
+            (io::ErrorKind::UnexpectedEof.into(), "ECONNRESET"),
+            (io::ErrorKind::BrokenPipe.into(), "EPIPE"),
+            (io::ErrorKind::HostUnreachable.into(), "EHOSTUNREACH"),
+            (io::ErrorKind::NetworkUnreachable.into(), "ENETUNREACH"),
+            (io::ErrorKind::TimedOut.into(), "ETIMEDOUT"),
+            (tls(CertificateError::Expired), "CERT_HAS_EXPIRED"),
+            (tls(CertificateError::NotValidYet), "CERT_NOT_YET_VALID"),
+            (
+                tls(CertificateError::NotValidForName),
+                "ERR_TLS_CERT_ALTNAME_INVALID: the certificate is for another name",
+            ),
+        ] {
+            assert_eq!(text(&error), expected);
+            assert_eq!(ConnectError::from(error).to_string(), expected);
+        }
+        let other = io::Error::other(rustls::Error::HandshakeNotComplete);
+        assert!(text(&other).starts_with("EPROTO: "), "{}", text(&other));
+    }
+}

@@ -1,0 +1,19 @@
+//! The way out: which addresses may be reached, and the HTTP clients that reach them.
+//!
+//! A name is resolved once for each connection; every address is checked, and only a checked address is connected to,
+//! so a name that changes its mind between check and connection gains nothing. Redirects are not followed, and no
+//! proxy is taken from the environment.
+//!
+//! Modules in reading order: [`address`] (the policy), [`resolve`], `connect` and `tls` (from a name to a connection),
+//! `failure` (errors as Particle words them), `client`.
+
+pub mod address;
+mod client;
+mod connect;
+mod failure;
+pub mod resolve;
+mod tls;
+
+pub use address::{AddressPolicy, Cidr};
+pub use client::{ClientSettings, Clients, DELIVERY_TIMEOUT, Via};
+pub use resolve::{Resolve, SystemResolver};

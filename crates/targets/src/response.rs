@@ -1,0 +1,174 @@
+//! How a destination's reply, or an error, becomes events (contract 4.3).
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::Value;
+use tributary_domain::{hook_event, limits};
+use tributary_template::{Piece, RenderError, Scope, Var};
+
+use crate::{
+    Reply, Variables,
+    fields::Reader,
+    json::JsonTemplate,
+    text::Text,
+    variables::is_predefined,
+};
+
+/// Longest name of an event that a topic gives, without its number, in bytes.
+const TOPIC_BYTES: usize = 256;
+/// The type in a data URL of a reply that names none.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// The fields of a configuration that say how replies and errors become events.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseSettings {
+    topic: Option<Text>,
+    error_topic: Option<Text>,
+    template: Option<Template>,
+    unchunked: bool,
+    data_url: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Template {
+    Text(Text),
+    Json(JsonTemplate),
+}
+
+impl ResponseSettings {
+    /// Reads them; errors go to `reader`.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> ResponseSettings {
+        ResponseSettings {
+            topic: reader.text_template("responseTopic"),
+            error_topic: reader.text_template("errorResponseTopic"),
+            template: Template::read(reader),
+            unchunked: reader.flag("unchunked", false),
+            data_url: reader.flag("dataUrlResponseEvent", false),
+        }
+    }
+
+    /// The events that a reply causes, as full names and data; none when it has no body.
+    ///
+    /// `sandbox` chooses the default topic. The data is at most the first 100 KB of the reply. A text that is not
+    /// UTF-8 is published with U+FFFD in place of the wrong bytes, unless it is published as a data URL.
+    pub fn events(&self, variables: &Variables<'_>, sandbox: bool, reply: &Reply) -> Vec<(String, String)> {
+        if reply.body.is_empty() {
+            return Vec::new();
+        }
+        let default = || hook_event::response_topic(sandbox, &variables.event.coreid, &variables.event.name);
+        let topic = topic(self.topic.as_ref(), variables, default);
+        let rendered = self.template.as_ref().and_then(|template| template.render(variables, &reply.body));
+        let body = rendered.as_ref().map_or(&reply.body[..], String::as_bytes);
+        let data = if self.data_url { Cow::Owned(data_url(reply, body)) } else { String::from_utf8_lossy(body) };
+        if self.unchunked {
+            let whole = &data[..data.floor_char_boundary(limits::REPLY_BYTES)];
+            return if whole.is_empty() { Vec::new() } else { vec![(format!("{topic}/0"), whole.to_owned())] };
+        }
+        let chunks = hook_event::chunks(&data).into_iter().enumerate();
+        chunks.map(|(n, chunk)| (format!("{topic}/{n}"), chunk.to_owned())).collect()
+    }
+
+    /// The event that an error causes, as full name and data.
+    pub fn error_events(&self, variables: &Variables<'_>, error: &str) -> Vec<(String, String)> {
+        let default = || hook_event::error_topic(&variables.event.name);
+        let topic = topic(self.error_topic.as_ref(), variables, default);
+        let end = error.floor_char_boundary(limits::RESPONSE_CHUNK_BYTES);
+        vec![(format!("{topic}/0"), error[..end].to_owned())]
+    }
+}
+
+impl Template {
+    fn read(reader: &mut Reader<'_>) -> Option<Template> {
+        const FIELD: &str = "responseTemplate";
+        match reader.given(FIELD)? {
+            Value::Object(object) => Some(Template::Json(JsonTemplate::compile(reader, FIELD, object))),
+            Value::Array(_) => {
+                reader.error(FIELD, "must be an object or a text");
+                None
+            }
+            _ => reader.text_template(FIELD).map(Template::Text),
+        }
+    }
+
+    /// The rendering, cut at 100 KB; `None` for a reply that is neither a JSON object nor a list, which is published
+    /// as it is.
+    fn render(&self, event: &Variables<'_>, body: &[u8]) -> Option<String> {
+        let reply: Value = serde_json::from_slice(body).ok()?;
+        if !reply.is_object() && !reply.is_array() {
+            return None;
+        }
+        let scope = ReplyScope { event, reply: &reply };
+        let mut out = String::new();
+        match self {
+            Template::Text(text) => push_up_to(limits::REPLY_BYTES, text, &scope, &mut out),
+            Template::Json(json) => {
+                out.push('{');
+                // Half an object is of no use to anyone: past the limit the reply is published as it is.
+                json.push_members(&scope, &mut out, limits::REPLY_BYTES - 1).ok()?;
+                out.push('}');
+            }
+        }
+        Some(out)
+    }
+}
+
+/// What a response template sees: the predefined names and secrets as everywhere, then the reply. Not the event's data:
+/// a key that the reply lacks would be answered by the device's own.
+struct ReplyScope<'a> {
+    event: &'a Variables<'a>,
+    reply: &'a Value,
+}
+
+impl Scope for ReplyScope<'_> {
+    fn lookup(&self, name: &str) -> Option<Var<'_>> {
+        if is_predefined(name) || self.event.secrets.0.contains_key(name) {
+            return self.event.lookup(name);
+        }
+        self.reply.lookup(name)
+    }
+}
+
+/// Renders at most the first `limit` bytes, cut between characters.
+fn push_up_to(limit: usize, text: &Text, scope: &dyn Scope, out: &mut String) {
+    let mut append = |piece: &str| {
+        let fits = piece.floor_char_boundary(limit - out.len());
+        out.push_str(&piece[..fits]);
+        if fits < piece.len() { Err(RenderError::TooLong { limit }) } else { Ok(()) }
+    };
+    // An error only says that there is more than fits.
+    let _: Result<(), RenderError> = match text {
+        Text::Literal(literal) => append(literal),
+        Text::Template(template) => template.render_pieces(scope, &mut |piece| match piece {
+            Piece::Literal(text) | Piece::Value(text) => append(text),
+        }),
+    };
+}
+
+/// A topic as an event's name: on one line, bounded, and the default one if nothing is left of it.
+fn topic(template: Option<&Text>, variables: &Variables<'_>, default: impl Fn() -> String) -> String {
+    let Some(template) = template else { return default() };
+    let mut name = String::new();
+    push_up_to(TOPIC_BYTES, template, variables, &mut name);
+    if name.contains(char::is_control) {
+        name = name.replace(char::is_control, " ");
+    }
+    if name.trim().is_empty() { default() } else { name }
+}
+
+/// A data URL of at most 100 KB: a longer body is cut so that what is there can be decoded.
+fn data_url(reply: &Reply, body: &[u8]) -> String {
+    let is_type = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("content-type");
+    let given = reply.headers.iter().find(is_type).map_or("", |(_, value)| value);
+    let mut kind: String = given.chars().filter(|c| c.is_ascii_graphic() && *c != ',').collect();
+    if kind.is_empty() || kind.len() > TOPIC_BYTES {
+        UNKNOWN_TYPE.clone_into(&mut kind);
+    }
+    let mut url = format!("data:{kind};base64,");
+    let most = (limits::REPLY_BYTES - url.len()) / 4 * 3;
+    BASE64.encode_string(&body[..body.len().min(most)], &mut url);
+    url
+}
+
+#[cfg(test)]
+mod tests;
