@@ -21,7 +21,10 @@ pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/v1/devices/events", post(publish_sandbox))
         .route("/v1/products/{product}/events", post(publish_product))
-        .route("/v1/products/{product}/events/batch", post(publish_batch).layer(DefaultBodyLimit::max(BATCH_BYTES)))
+        .route(
+            "/v1/products/{product}/events/batch",
+            post(publish_batch).layer(DefaultBodyLimit::max(BATCH_BYTES)),
+        )
         .route("/v1/orgs/{org}/events", post(publish_org))
 }
 
@@ -81,7 +84,8 @@ pub(crate) async fn publish_batch(
             "send a batch as application/x-ndjson, one event a line",
         ));
     }
-    let lines: Vec<&[u8]> = body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
+    let lines: Vec<&[u8]> =
+        body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
     if lines.len() > limits::BATCH_EVENTS {
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -89,7 +93,8 @@ pub(crate) async fn publish_batch(
             format!("a batch has at most {} lines; this one has {}", limits::BATCH_EVENTS, lines.len()),
         ));
     }
-    let results = state.control.publish_batch(&actor, &product, lines.into_iter().map(read_line).collect()).await?;
+    let results =
+        state.control.publish_batch(&actor, &product, lines.into_iter().map(read_line).collect()).await?;
     let ok = results.iter().all(Result::is_ok);
     let results: Vec<Value> = results.into_iter().map(shown).collect();
     Ok(Json(json!({"ok": ok, "results": results})).into_response())

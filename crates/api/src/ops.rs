@@ -34,7 +34,8 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Response {
     let mut body = json!({"ok": ok, "store": store, "event_log": log});
     if !ok {
         body["error"] = "unavailable".into();
-        body["error_description"] = "the store or the event log cannot be used; the server's log says why".into();
+        body["error_description"] =
+            "the store or the event log cannot be used; the server's log says why".into();
     }
     (status, Json(body)).into_response()
 }

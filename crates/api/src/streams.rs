@@ -1,11 +1,6 @@
 //! Live streams over HTTP: Server-Sent Events (contract 4.1).
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -74,8 +69,11 @@ impl OpenStreams {
         let mut by_address = self.by_address.lock();
         let count = by_address.entry(origin).or_default();
         if *count >= self.most {
-            let text = format!("{} streams are open from this address, which is the limit; close some", self.most);
-            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(RETRY_S));
+            let text =
+                format!("{} streams are open from this address, which is the limit; close some", self.most);
+            return Err(
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(RETRY_S)
+            );
         }
         *count += 1;
         Ok(Opened { streams: self.clone(), origin })
@@ -107,7 +105,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, ApiError> {
-        let bad_path = |_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", "the path is not valid UTF-8");
+        let bad_path =
+            |_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", "the path is not valid UTF-8");
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(bad_path)?;
         Ok(Named(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }

@@ -7,13 +7,7 @@ use serde_json::Value;
 use tributary_domain::{hook_event, limits};
 use tributary_template::{Piece, RenderError, Scope, Var};
 
-use crate::{
-    Reply, Variables,
-    fields::Reader,
-    json::JsonTemplate,
-    text::Text,
-    variables::is_predefined,
-};
+use crate::{Reply, Variables, fields::Reader, json::JsonTemplate, text::Text, variables::is_predefined};
 
 /// Longest name of an event that a topic gives, without its number, in bytes.
 const TOPIC_BYTES: usize = 256;
@@ -60,10 +54,15 @@ impl ResponseSettings {
         let topic = topic(self.topic.as_ref(), variables, default);
         let rendered = self.template.as_ref().and_then(|template| template.render(variables, &reply.body));
         let body = rendered.as_ref().map_or(&reply.body[..], String::as_bytes);
-        let data = if self.data_url { Cow::Owned(data_url(reply, body)) } else { String::from_utf8_lossy(body) };
+        let data =
+            if self.data_url { Cow::Owned(data_url(reply, body)) } else { String::from_utf8_lossy(body) };
         if self.unchunked {
             let whole = &data[..data.floor_char_boundary(limits::REPLY_BYTES)];
-            return if whole.is_empty() { Vec::new() } else { vec![(format!("{topic}/0"), whole.to_owned())] };
+            return if whole.is_empty() {
+                Vec::new()
+            } else {
+                vec![(format!("{topic}/0"), whole.to_owned())]
+            };
         }
         let chunks = hook_event::chunks(&data).into_iter().enumerate();
         chunks.map(|(n, chunk)| (format!("{topic}/{n}"), chunk.to_owned())).collect()

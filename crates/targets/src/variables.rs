@@ -49,7 +49,9 @@ impl<'a> Variables<'a> {
     /// The event's data as JSON when it is an object; parsed once, when first asked for.
     pub fn object(&self) -> Option<&Value> {
         let parse = || serde_json::from_str(self.data()).ok().filter(Value::is_object);
-        self.data.get_or_init(|| if self.data().trim_start().starts_with('{') { parse() } else { None }).as_ref()
+        self.data
+            .get_or_init(|| if self.data().trim_start().starts_with('{') { parse() } else { None })
+            .as_ref()
     }
 
     fn event_json(&self) -> String {

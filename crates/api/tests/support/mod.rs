@@ -79,7 +79,8 @@ impl TestApp {
     pub async fn with(accounts: AccountSettings) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
-        let state = AppState { control, request_limit: RequestLimit::default(), open_streams: OpenStreams::new(100) };
+        let state =
+            AppState { control, request_limit: RequestLimit::default(), open_streams: OpenStreams::new(100) };
         TestApp { router: router(state), _folder: folder }
     }
 
@@ -99,7 +100,9 @@ impl TestApp {
         }
         let request = match body {
             Value::Null => request.body(Body::empty()),
-            body => request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())),
+            body => {
+                request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string()))
+            }
         };
         let answer = self.send(request.unwrap()).await;
         check(method, path, &answer);
@@ -148,7 +151,8 @@ impl TestApp {
     /// Somebody who has signed up and signed in.
     pub async fn signed_up_user(&self) -> Person {
         let username = format!("{}@example.com", unique("person"));
-        let (status, body) = self.post("", "/v1/users", json!({"username": username, "password": PASSWORD})).await;
+        let (status, body) =
+            self.post("", "/v1/users", json!({"username": username, "password": PASSWORD})).await;
         assert_eq!(status, 200, "{body}");
         let granted = self.sign_in(&username, PASSWORD).await.json();
         let text = |key: &str| granted[key].as_str().unwrap().to_owned();
@@ -169,7 +173,8 @@ impl TestApp {
             Some(id) => format!("/v1/orgs/{id}/products"),
             None => "/v1/user/products".to_owned(),
         };
-        let (status, body) = self.post(&person.token, &path, json!({"product": {"name": unique("Product")}})).await;
+        let (status, body) =
+            self.post(&person.token, &path, json!({"product": {"name": unique("Product")}})).await;
         assert_eq!(status, 201, "{body}");
         body["product"].clone()
     }

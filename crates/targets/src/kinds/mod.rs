@@ -22,14 +22,22 @@ pub const COMMON: &[Field] = &[
         required: true,
         ..field("event", Shape::Text, "Events whose name begins so are sent; case counts.")
     },
-    field("name", Shape::Text, "What the integration is called; made from the event and the destination if absent."),
+    field(
+        "name",
+        Shape::Text,
+        "What the integration is called; made from the event and the destination if absent.",
+    ),
     field("deviceID", Shape::Text, "In a sandbox: only events of this device are sent."),
     flag("disabled", "false", "Whether nothing is sent for now."),
     field("responseTopic", Shape::Text, "Name of the events that carry the destination's reply."),
     field("errorResponseTopic", Shape::Text, "Name of the events that tell of an error."),
     field("responseTemplate", Shape::ObjectOrText, "Made of a JSON reply and published in its place."),
     flag("unchunked", "false", "Whether a reply is one event instead of pieces of 512 bytes."),
-    flag("dataUrlResponseEvent", "false", "Whether a reply is published as a data URL, which carries any bytes."),
+    flag(
+        "dataUrlResponseEvent",
+        "false",
+        "Whether a reply is published as a data URL, which carries any bytes.",
+    ),
 ];
 
 /// The kind of this `integration_type`, in exactly this spelling.
@@ -91,7 +99,11 @@ mod tests {
             for field in fields(*kind) {
                 assert!(seen.insert(field.name), "{}: {}", kind.name(), field.name);
                 assert!(field.help.ends_with('.'), "{}", field.name);
-                assert!(field.default.is_none_or(|json| serde_json::from_str::<Value>(json).is_ok()), "{}", field.name);
+                assert!(
+                    field.default.is_none_or(|json| serde_json::from_str::<Value>(json).is_ok()),
+                    "{}",
+                    field.name
+                );
             }
             assert!(known_names().contains(&kind.name()));
         }

@@ -87,7 +87,8 @@ impl AddressPolicy {
 /// The IPv4 address that a packet to this IPv6 address ends up at: mapped, 6to4 and NAT64 addresses.
 fn embedded(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(ip) = ip else { return None };
-    let v4 = |high: u16, low: u16| Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))));
+    let v4 =
+        |high: u16, low: u16| Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))));
     match ip.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),
@@ -231,7 +232,8 @@ mod tests {
 
     #[test]
     fn ranges_are_read_and_shown() {
-        for (text, shown) in [("10.1.0.0/16", "10.1.0.0/16"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128")] {
+        for (text, shown) in [("10.1.0.0/16", "10.1.0.0/16"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128")]
+        {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), shown);
         }
         for wrong in ["", "10.1.0.0/33", "10.1/16", "fd00::/129", "10.0.0.0/-1", "example.com", "10.0.0.0/"] {

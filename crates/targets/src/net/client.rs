@@ -83,7 +83,10 @@ impl Clients {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn with_resolver(settings: &ClientSettings, resolver: Arc<dyn Resolve>) -> Result<Clients, rustls::Error> {
+    pub fn with_resolver(
+        settings: &ClientSettings,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Clients, rustls::Error> {
         let client = |verify, policy: &Arc<AddressPolicy>| -> Result<HttpClient, rustls::Error> {
             let connector = Connector {
                 resolver: Arc::clone(&resolver),
@@ -122,7 +125,11 @@ impl Clients {
         let ended = timeout(self.timeout, exchange(client.request(request), message)).await;
         ended.unwrap_or_else(|_| {
             let connected = connection.connection_metadata().is_some();
-            failure::passing(if connected { failure::NO_REPLY_IN_TIME } else { failure::NOT_CONNECTED_IN_TIME })
+            failure::passing(if connected {
+                failure::NO_REPLY_IN_TIME
+            } else {
+                failure::NOT_CONNECTED_IN_TIME
+            })
         })
     }
 }
@@ -139,7 +146,7 @@ fn request(message: &Message) -> Result<Request<Full<Bytes>>, String> {
     for (name, value) in &message.headers {
         let wrong = |error: http::Error| format!("headers.{name}: {error}");
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(error.into()))?;
-        let value = HeaderValue::from_str(value).map_err(|error| wrong(error.into()))?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|error| wrong(error.into()))?;
         headers.append(key, value);
     }
     if wants_length {

@@ -103,7 +103,8 @@ async fn first_connected(addresses: impl Iterator<Item = SocketAddr>) -> io::Res
     let mut error = None;
     loop {
         let more = rest.next().map(|address| running.push(TcpStream::connect(address))).is_some();
-        let wait = async { if more { sleep(NEXT_ADDRESS_AFTER).await } else { std::future::pending().await } };
+        let wait =
+            async { if more { sleep(NEXT_ADDRESS_AFTER).await } else { std::future::pending().await } };
         tokio::select! {
             biased;
             ended = running.next() => match ended {

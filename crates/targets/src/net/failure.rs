@@ -51,7 +51,7 @@ pub(super) fn text(error: &(dyn Error + 'static)) -> String {
 }
 
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 fn name(error: &(dyn Error + 'static)) -> Option<String> {
@@ -62,11 +62,8 @@ fn name(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(io_text(error));
     }
     let error = error.downcast_ref::<hyper::Error>()?;
-    if error.is_parse_too_large() {
-        return Some("EPROTO: the head of the reply is too large".to_owned());
-    }
     if error.is_parse() {
-        return Some("EPROTO: the reply is not HTTP".to_owned());
+        return Some(format!("EPROTO: {error}"));
     }
     let closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
     closed.then(|| CLOSED.to_owned())
@@ -78,7 +75,9 @@ fn io_text(error: &io::Error) -> String {
     }
     let name = match error.kind() {
         io::ErrorKind::ConnectionRefused => "ECONNREFUSED",
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => CLOSED,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => {
+            CLOSED
+        }
         io::ErrorKind::BrokenPipe => "EPIPE",
         io::ErrorKind::HostUnreachable => "EHOSTUNREACH",
         io::ErrorKind::NetworkUnreachable => "ENETUNREACH",

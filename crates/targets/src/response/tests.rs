@@ -37,10 +37,14 @@ fn one(config: Value, body: &str) -> String {
 fn topics_are_the_defaults_or_rendered_on_one_line_and_always_end_with_a_number() {
     let event = event(r#"{"room":"a\nevent: b","long":"äääääääääääääääääääääääääää"}"#);
     let variables = Variables::new(&event, None, None, no_secrets());
-    let name = |config: Value, sandbox| settings(config).events(&variables, sandbox, &reply("x"))[0].0.clone();
+    let name =
+        |config: Value, sandbox| settings(config).events(&variables, sandbox, &reply("x"))[0].0.clone();
     assert_eq!(name(json!({}), true), "hook-response/door/front/0");
     assert_eq!(name(json!({}), false), "d1/hook-response/door/front/0");
-    assert_eq!(name(json!({"responseTopic": "{{PARTICLE_DEVICE_ID}}/is-{{room}}"}), false), "d1/is-a event: b/0");
+    assert_eq!(
+        name(json!({"responseTopic": "{{PARTICLE_DEVICE_ID}}/is-{{room}}"}), false),
+        "d1/is-a event: b/0"
+    );
     assert_eq!(name(json!({"responseTopic": "{{missing}}"}), true), "hook-response/door/front/0");
     assert!(name(json!({"responseTopic": "{{long}}".repeat(20)}), true).len() <= TOPIC_BYTES + 2);
     let error = |config: Value| settings(config).error_events(&variables, "ETIMEDOUT");

@@ -1,0 +1,349 @@
+//! `url`: a template in which a value stays in the part of the address where it stands.
+//!
+//! In the path and the query a value is percent-encoded, in the host it may only have characters of a host's name. A
+//! url that begins with a value (`{{{BASE_URL}}}/x`) leaves the choice of the address to that value, which is taken as
+//! it is. Whatever comes out must be an http or https address.
+
+use percent_encoding::percent_decode_str;
+use tributary_domain::limits::RENDERED_BYTES;
+use tributary_template::{Piece, RenderError, Scope, Template};
+use url::{Host, Url};
+
+use super::headers::basic;
+use crate::{
+    AddressPolicy,
+    fields::Reader,
+    text::{self, Text},
+};
+
+const FIELD: &str = "url";
+const NOT_HTTP: &str = "must be an http or https address";
+
+/// The `url` of a webhook.
+#[derive(Debug)]
+pub(super) enum Address {
+    /// Has no tag: parsed once.
+    Fixed(Resolved),
+    /// Rendered for each event.
+    Rendered(Template),
+}
+
+/// An address to send to.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    /// The address without fragment and credentials.
+    pub(super) url: String,
+    /// `host:port`.
+    pub(super) destination: String,
+    /// The `Authorization` that credentials in the url make.
+    pub(super) authorization: Option<String>,
+}
+
+impl Address {
+    /// Reads the field; a host that is written as a number is checked against `policy` at once (contract 5).
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        policy: &AddressPolicy,
+        sensitive: &mut Vec<String>,
+    ) -> Option<Address> {
+        let source = reader.required_text(FIELD)?;
+        let source = source.trim();
+        let checked = match reader.template(FIELD, source)? {
+            Text::Literal(literal) => resolve(&literal, policy).map(|resolved| {
+                sensitive.extend(Url::parse(&literal).ok().and_then(|url| url.password().map(str::to_owned)));
+                sensitive.extend(resolved.authorization.clone());
+                Address::Fixed(resolved)
+            }),
+            Text::Template(template) => check_start(source, policy).map(|()| Address::Rendered(template)),
+        };
+        checked.map_err(|error| reader.error(FIELD, error)).ok()
+    }
+
+    /// The address for an event; the error is the text of a final error outcome.
+    pub(super) fn render(&self, scope: &dyn Scope) -> Result<Resolved, String> {
+        let template = match self {
+            Address::Fixed(resolved) => return Ok(resolved.clone()),
+            Address::Rendered(template) => template,
+        };
+        let mut builder = Builder::default();
+        let mut wrong = None;
+        let rendered = template.render_pieces(scope, &mut |piece| {
+            match piece {
+                Piece::Literal(text) => builder.literal(text),
+                Piece::Value(text) => wrong = builder.value(text).err(),
+            }
+            // The error only stops the rendering; why is in `wrong`.
+            if wrong.is_some() {
+                Err(RenderError::TooLong { limit: 0 })
+            } else {
+                text::within(&builder.out, RENDERED_BYTES)
+            }
+        });
+        let error = wrong.map_or(rendered.map_err(|error| error.to_string()), |wrong| Err(wrong.to_owned()));
+        error.and_then(|()| builder.check_path()).map_err(|error| format!("{FIELD}: {error}"))?;
+        // The addresses that may be reached are checked when connecting.
+        let anywhere = AddressPolicy { allow_private: true, allowed: Vec::new() };
+        resolve(&builder.out, &anywhere).map_err(|error| format!("{FIELD}: {error}"))
+    }
+}
+
+/// The host as it is shown in an integration's default name: also of a url whose host is a template.
+pub(super) fn shown_host(url: &str) -> String {
+    let parsed = Url::parse(url).ok().filter(|_| !url.contains("{{"));
+    if let Some(host) = parsed.as_ref().and_then(Url::host_str) {
+        return host.to_owned();
+    }
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // A template may have `/` in it (`{{/section}}`), but then it is no plain host: show what is before.
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    host.rsplit_once(':').filter(|(_, last)| port(last)).map_or(host, |(host, _)| host).to_owned()
+}
+
+fn resolve(url: &str, policy: &AddressPolicy) -> Result<Resolved, String> {
+    let mut url = Url::parse(url).map_err(|_| NOT_HTTP.to_owned())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(NOT_HTTP.to_owned());
+    }
+    let literal = match url.host() {
+        None => return Err(NOT_HTTP.to_owned()),
+        Some(Host::Domain(_)) => None,
+        Some(Host::Ipv4(ip)) => Some(ip.into()),
+        Some(Host::Ipv6(ip)) => Some(ip.into()),
+    };
+    if let Some(refusal) = literal.and_then(|ip| policy.refusal(ip)) {
+        return Err(refusal);
+    }
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let authorization = has_credentials
+        .then(|| basic(&decoded(url.username()), &decoded(url.password().unwrap_or_default())));
+    let cleared = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_fragment(None);
+    match (cleared, url.host_str(), url.port_or_known_default()) {
+        (Ok(()), Some(host), Some(port)) => {
+            let destination = format!("{host}:{port}");
+            Ok(Resolved { url: url.into(), destination, authorization })
+        }
+        _ => Err(NOT_HTTP.to_owned()),
+    }
+}
+
+/// Checks what stands before the first tag: the scheme, and the host if it ends there.
+fn check_start(source: &str, policy: &AddressPolicy) -> Result<(), String> {
+    let start = source.split("{{").next().unwrap_or_default();
+    if start.is_empty() {
+        return Ok(());
+    }
+    let Some((scheme, rest)) = start.split_once("://") else {
+        // The scheme itself ends in a tag, as in `http{{s}}://`.
+        let may_be = source.contains("://") && start.bytes().all(|b| b.is_ascii_alphanumeric());
+        return if may_be { Ok(()) } else { Err(NOT_HTTP.to_owned()) };
+    };
+    if !["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        return Err(NOT_HTTP.to_owned());
+    }
+    if rest.contains(['/', '\\', '?', '#']) { resolve(start, policy).map(|_| ()) } else { Ok(()) }
+}
+
+/// The part of the address in which the next character stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Scheme,
+    Authority,
+    Path,
+    Query,
+}
+
+#[derive(Default)]
+struct Builder {
+    out: String,
+    part: Part,
+    /// Where the path begins, if a value stands in it.
+    path_with_value: Option<usize>,
+    path_begins: usize,
+}
+
+impl Builder {
+    fn literal(&mut self, text: &str) {
+        for c in text.chars() {
+            self.out.push(c);
+            self.part = match (self.part, c) {
+                (Part::Scheme, '/') if self.out.ends_with("://") => Part::Authority,
+                (Part::Authority, '/' | '\\') => {
+                    self.path_begins = self.out.len();
+                    Part::Path
+                }
+                (Part::Authority | Part::Path, '?' | '#') => Part::Query,
+                (part, _) => part,
+            };
+        }
+    }
+
+    fn value(&mut self, text: &str) -> Result<(), &'static str> {
+        let only = |allowed: fn(u8) -> bool| text.bytes().all(allowed);
+        match self.part {
+            Part::Scheme if self.out.is_empty() => self.literal(text.trim()),
+            Part::Scheme if only(|b| b.is_ascii_alphanumeric()) => self.out.push_str(text),
+            Part::Scheme => return Err(NOT_HTTP),
+            Part::Authority if only(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => {
+                self.out.push_str(text);
+            }
+            Part::Authority => {
+                return Err("a value in the host may only have letters, digits, '.', '-' and '_'");
+            }
+            Part::Path => {
+                self.path_with_value = Some(self.path_begins);
+                text::percent(&mut self.out, text);
+            }
+            Part::Query => text::percent(&mut self.out, text),
+        }
+        Ok(())
+    }
+
+    /// A value must not walk up the path: `.` and `..` are resolved by whoever reads an address, encoded or not.
+    fn check_path(&self) -> Result<(), String> {
+        let Some(begins) = self.path_with_value else { return Ok(()) };
+        let path = self.out[begins..].split(['?', '#']).next().unwrap_or_default();
+        let dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
+        if path.split(['/', '\\']).any(dots) {
+            return Err("a value must not make a part of the path that is . or ..".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn read(url: &str, policy: &AddressPolicy) -> Result<Address, String> {
+        let config: Map<String, Value> = [("url".to_owned(), url.into())].into_iter().collect();
+        let mut reader = Reader::new(&config);
+        let address = Address::read(&mut reader, policy, &mut Vec::new());
+        reader.finish().map_err(|errors| errors[0].to_string())?;
+        Ok(address.unwrap())
+    }
+
+    fn rendered(url: &str, scope: &Value) -> Result<String, String> {
+        read(url, &AddressPolicy::default())?.render(scope).map(|resolved| resolved.url)
+    }
+
+    #[test]
+    fn a_value_stays_in_its_part_of_the_address() {
+        let scope = json!({
+            "room": "the kitchen/2?a=b#c", "umlaut": "ü", "host": "eu-1.example", "q": "a&b=c d", "up": "..", "dot": ".",
+            "base": "https://example.org:8443/v1", "evil": "evil.example/", "at": "a@b", "s": "s", "n": 7, "crlf": "a\r\nb"
+        });
+        for (url, expected) in [
+            ("https://example.com/log/{{{room}}}", "https://example.com/log/the%20kitchen%2F2%3Fa%3Db%23c"),
+            ("https://example.com/{{umlaut}}/{{n}}", "https://example.com/%C3%BC/7"),
+            ("https://{{host}}.com/a", "https://eu-1.example.com/a"),
+            ("https://example.com/?q={{{q}}}&r=1", "https://example.com/?q=a%26b%3Dc%20d&r=1"),
+            ("https://example.com/v1{{dot}}2", "https://example.com/v1.2"),
+            ("{{{base}}}/x/{{{room}}}", "https://example.org:8443/v1/x/the%20kitchen%2F2%3Fa%3Db%23c"),
+            ("http{{s}}://example.com/{{{crlf}}}", "https://example.com/a%0D%0Ab"),
+            ("https://example.com/a{{missing}}b#{{n}}", "https://example.com/ab"),
+            ("https://example.com:{{n}}/", "https://example.com:7/"),
+        ] {
+            assert_eq!(rendered(url, &scope).as_deref(), Ok(expected), "{url}");
+        }
+        for url in [
+            "https://{{evil}}.example.com/",
+            "https://{{at}}example.com/",
+            "https://example.com/a/{{up}}/b",
+            "https://example.com/a/{{dot}}{{dot}}",
+            "https://example.com/a/%2e{{dot}}",
+            "{{missing}}/x",
+            "{{room}}",
+            "http{{dot}}://example.com/",
+            "https://{{missing}}/",
+        ] {
+            assert!(rendered(url, &scope).unwrap_err().starts_with("url: "), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_right_is_refused_when_it_is_made() {
+        for url in [
+            "gopher://example.com",
+            "example.com",
+            "example.com/{{x}}",
+            "ftp://{{x}}/",
+            "https://",
+            "https:///",
+            "mailto:a@b",
+            "ht tp://a/",
+            "http://a b/",
+        ] {
+            assert_eq!(
+                read(url, &AddressPolicy::default()).unwrap_err(),
+                "url: must be an http or https address",
+                "{url}"
+            );
+        }
+        assert!(read("", &AddressPolicy::default()).unwrap_err().starts_with("url: is required"));
+        assert!(
+            read("http://a/{{#x}}", &AddressPolicy::default())
+                .unwrap_err()
+                .starts_with("url: line 1, column 10")
+        );
+    }
+
+    #[test]
+    fn a_host_written_as_a_number_is_checked_however_it_is_written() {
+        for url in [
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0177.0.0.1/",
+            "http://[::1]:80/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://169.254.169.254/latest/{{x}}",
+            "http://10.0.0.1:8080?{{x}}",
+            "http://user:pw@10.0.0.1/",
+            "http://１２７.0.0.1/",
+        ] {
+            let error = read(url, &AddressPolicy::default()).unwrap_err();
+            assert!(
+                error.ends_with("the operator can allow it with delivery.allowed_targets"),
+                "{url}: {error}"
+            );
+            assert!(read(url, &AddressPolicy { allow_private: true, allowed: Vec::new() }).is_ok(), "{url}");
+        }
+        assert!(read("http://8.8.8.8/", &AddressPolicy::default()).is_ok());
+    }
+
+    #[test]
+    fn credentials_in_the_url_become_a_header_and_the_port_is_part_of_the_destination() {
+        let Address::Fixed(resolved) =
+            read("HTTPS://us%40er:p%20w@Example.com#top", &AddressPolicy::default()).unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!(resolved.url, "https://example.com/");
+        assert_eq!(resolved.destination, "example.com:443");
+        assert_eq!(resolved.authorization, Some(basic("us@er", "p w")));
+    }
+
+    #[test]
+    fn hosts_are_shown_without_port_and_credentials() {
+        for (url, host) in [
+            ("https://example.com:8080/a", "example.com"),
+            ("https://u:p@example.com/{{x}}", "example.com"),
+            ("http://{{host}}:80/x", "{{host}}"),
+            ("http://[::1]:8080/", "[::1]"),
+            ("{{{URL}}}", "{{{URL}}}"),
+            ("example.com", "example.com"),
+        ] {
+            assert_eq!(shown_host(url), host, "{url}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `headers` and `auth`.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use http::{HeaderName, HeaderValue};
+use tributary_domain::limits::RENDERED_BYTES;
+use tributary_template::Scope;
+
+use crate::{
+    fields::{Reader, scalar},
+    text::Text,
+};
+
+/// Headers that belong to the connection, or that follow from the url and the body.
+const NOT_SETTABLE: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+const BAD_NAME: &str = "is not the name of a header";
+const BAD_VALUE: &str = "must not have line breaks or other control characters";
+
+/// Whether the value of this header is never given back (contract 3.1).
+pub fn is_sensitive_header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let ends = ["key", "token", "secret"].iter().any(|end| name.ends_with(end));
+    matches!(&*name, "authorization" | "proxy-authorization") || (name.starts_with("x-") && ends)
+}
+
+/// The user's headers and credentials.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    headers: Vec<(Text, Text)>,
+    auth: Option<(Text, Text)>,
+}
+
+impl Headers {
+    /// Reads the two fields; values that logs must not show go to `sensitive`.
+    pub(super) fn read(reader: &mut Reader<'_>, sensitive: &mut Vec<String>) -> Headers {
+        let mut headers = Vec::new();
+        for (name, value) in reader.object("headers").into_iter().flatten() {
+            let path = format!("headers.{name}");
+            if value.is_null() {
+                continue;
+            }
+            let Some(source) = scalar(value) else {
+                reader.error(path, "must be a text");
+                continue;
+            };
+            let (name, value) = (reader.template(&path, name), reader.template(&path, &source));
+            let (Some(name), Some(value)) = (name, value) else { continue };
+            if let Some(wrong) = name.literal().and_then(wrong_name) {
+                reader.error(&path, wrong);
+            }
+            if value.literal().is_some_and(|value| HeaderValue::from_bytes(value.as_bytes()).is_err()) {
+                reader.error(&path, BAD_VALUE);
+            }
+            if let (Some(name), Some(value)) = (name.literal(), value.literal())
+                && is_sensitive_header(name)
+            {
+                sensitive.push(value.to_owned());
+                // `Bearer x`: the second word alone is no less secret.
+                sensitive.extend(value.split_once(' ').map(|(_, credentials)| credentials.trim().to_owned()));
+            }
+            headers.push((name, value));
+        }
+        let auth = read_auth(reader, sensitive);
+        Headers { headers, auth }
+    }
+
+    /// Appends the user's headers.
+    pub(super) fn push(&self, scope: &dyn Scope, out: &mut Vec<(String, String)>) -> Result<(), String> {
+        for (name, value) in &self.headers {
+            let name = name.render(scope, RENDERED_BYTES).map_err(|error| format!("headers: {error}"))?;
+            if let Some(wrong) = wrong_name(&name) {
+                return Err(format!("headers: {name:?} {wrong}"));
+            }
+            let value =
+                value.render(scope, RENDERED_BYTES).map_err(|error| format!("headers.{name}: {error}"))?;
+            if HeaderValue::from_bytes(value.as_bytes()).is_err() {
+                return Err(format!("headers.{name}: {BAD_VALUE}"));
+            }
+            out.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// The value of the `Authorization` header that `auth` makes.
+    pub(super) fn authorization(&self, scope: &dyn Scope) -> Result<Option<String>, String> {
+        let Some((username, password)) = &self.auth else { return Ok(None) };
+        let render = |field: &str, text: &Text| {
+            text.render(scope, RENDERED_BYTES).map_err(|error| format!("auth.{field}: {error}"))
+        };
+        Ok(Some(basic(&render("username", username)?, &render("password", password)?)))
+    }
+}
+
+/// HTTP Basic credentials.
+pub(super) fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
+}
+
+fn read_auth(reader: &mut Reader<'_>, sensitive: &mut Vec<String>) -> Option<(Text, Text)> {
+    let auth = reader.object("auth")?;
+    let mut part = |name: &str| {
+        let path = format!("auth.{name}");
+        let value = auth.get(name).filter(|value| !value.is_null());
+        let Some(value) = value else { return Some(Text::Literal("".into())) };
+        match scalar(value) {
+            Some(source) => reader.template(&path, &source),
+            None => {
+                reader.error(path, "must be a text");
+                None
+            }
+        }
+    };
+    let (username, password) = (part("username")?, part("password")?);
+    let is_empty = |text: &Text| text.literal().is_some_and(str::is_empty);
+    if is_empty(&username) && is_empty(&password) {
+        return None;
+    }
+    if let Some(literal) = password.literal().filter(|literal| !literal.is_empty()) {
+        sensitive.push(literal.to_owned());
+        if let Some(username) = username.literal() {
+            sensitive.push(BASE64.encode(format!("{username}:{literal}")));
+        }
+    }
+    Some((username, password))
+}
+
+fn wrong_name(name: &str) -> Option<&'static str> {
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Some(BAD_NAME);
+    }
+    let taken = NOT_SETTABLE.iter().any(|header| header.eq_ignore_ascii_case(name));
+    taken.then_some("is set by the server itself")
+}
