@@ -93,7 +93,7 @@ impl Drop for Opened {
 }
 
 /// The parts of the path that name the stream.
-struct Named(HashMap<String, String>);
+pub(crate) struct Named(HashMap<String, String>);
 
 impl Named {
     fn get(&self, name: &str) -> String {

@@ -49,12 +49,9 @@ async fn a_token_is_taken_from_the_header_the_query_or_a_form() {
     let bearer = format!("Bearer {}", me.token);
     let both = format!("name=Twice&access_token={}", me.token);
     assert_eq!(app.form("/v1/orgs", &[("authorization", &bearer)], &both).await.status, 400);
-    let nested = app.form(
-        "/v1/user/products",
-        &[("authorization", &bearer)],
-        "product[name]=Nested&product[platform_id]=32",
-    );
-    let product = nested.await.json()["product"].clone();
+    let form = "product[name]=Nested&product[platform_id]=32";
+    let answer = app.form("/v1/user/products", &[("authorization", &bearer)], form).await;
+    let product = answer.json()["product"].clone();
     assert_eq!((&product["name"], &product["platform_id"]), (&json!("Nested"), &json!(32)));
 }
 

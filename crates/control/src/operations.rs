@@ -20,7 +20,11 @@ impl Control {
         let mut gauge = |name: &str, help: &str, value: i64| {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         };
-        gauge("tributary_streams", "Open live streams.", i64::try_from(self.pipeline.streams().count()).unwrap_or(0));
+        gauge(
+            "tributary_streams",
+            "Open live streams.",
+            i64::try_from(self.pipeline.streams().count()).unwrap_or(0),
+        );
         // A store that does not answer shows in /ready; the other figures are still worth having.
         if let Ok(pending) = self.store.pending_count().await {
             gauge("tributary_pending", "Deliveries in the pending table.", pending);

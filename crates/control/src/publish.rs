@@ -65,7 +65,9 @@ fn read_ttl(value: Option<&Value>) -> Result<u32, FieldError> {
         Some(value) => value.as_u64(),
     };
     let ttl = ttl.and_then(|ttl| u32::try_from(ttl).ok()).filter(|ttl| *ttl <= TTL_MAX_SECONDS);
-    ttl.ok_or_else(|| FieldError::new("ttl", format!("must be a whole number of seconds from 0 to {TTL_MAX_SECONDS}")))
+    ttl.ok_or_else(|| {
+        FieldError::new("ttl", format!("must be a whole number of seconds from 0 to {TTL_MAX_SECONDS}"))
+    })
 }
 
 /// Where an event happens and whose it is.
@@ -84,7 +86,10 @@ impl Control {
     pub async fn publish_sandbox(&self, actor: &Actor, new: NewEvent) -> Result<(), Error> {
         self.sandbox(actor, Action::SendEvents)?;
         if new.as_device_id.is_some() {
-            return Err(Error::field("as_device_id", "is for product events; publish to /v1/products/:p/events"));
+            return Err(Error::field(
+                "as_device_id",
+                "is for product events; publish to /v1/products/:p/events",
+            ));
         }
         let origin = Origin { product: None, org: None, user: Some(actor.user), coreid: API_COREID.into() };
         self.accept(&[self.incoming(new, origin)]).await
@@ -107,7 +112,10 @@ impl Control {
     pub async fn publish_org(&self, actor: &Actor, org: &str, new: NewEvent) -> Result<(), Error> {
         let org = self.org(actor, org, Action::SendEvents).await?;
         if new.as_device_id.is_some() {
-            return Err(Error::field("as_device_id", "is for product events; publish to /v1/products/:p/events"));
+            return Err(Error::field(
+                "as_device_id",
+                "is for product events; publish to /v1/products/:p/events",
+            ));
         }
         let products = self.store.product_ids_of(Owner::Org(org.id)).await?;
         let incoming: Vec<Incoming> = products

@@ -32,12 +32,21 @@ impl Control {
     ///
     /// # Errors
     /// When the caller may not hear this stream.
-    pub async fn listen(&self, actor: &Actor, stream: StreamOf, prefix: String) -> Result<Subscription, Error> {
+    pub async fn listen(
+        &self,
+        actor: &Actor,
+        stream: StreamOf,
+        prefix: String,
+    ) -> Result<Subscription, Error> {
         let (channels, device) = self.channels(actor, stream).await?;
         Ok(self.pipeline.streams().subscribe(Wanted { channels, device, prefix }))
     }
 
-    async fn channels(&self, actor: &Actor, stream: StreamOf) -> Result<(Vec<Channel>, Option<String>), Error> {
+    async fn channels(
+        &self,
+        actor: &Actor,
+        stream: StreamOf,
+    ) -> Result<(Vec<Channel>, Option<String>), Error> {
         let own = Channel::User(actor.user);
         let id = |device: Device| Some(device.id.to_string());
         Ok(match stream {
@@ -64,7 +73,9 @@ impl Control {
                 let device = device.ok_or_else(|| Error::not_found("device"))?;
                 (vec![Channel::Product(product.id)], id(device))
             }
-            StreamOf::Org(key) => (vec![Channel::Org(self.org(actor, &key, Action::GetEvents).await?.id)], None),
+            StreamOf::Org(key) => {
+                (vec![Channel::Org(self.org(actor, &key, Action::GetEvents).await?.id)], None)
+            }
             StreamOf::OrgProduct(org, key) => {
                 let org = self.org(actor, &org, Action::GetEvents).await?;
                 let product = self.product(actor, &key, Action::GetEvents).await?;

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tributary_domain::Timestamp;
 use tributary_pipeline::{EventLog, LogOptions, Pipeline, Routes};
 use tributary_store::{Store, StoreError, Vault, vault::KEY_BYTES};
-use tributary_targets::{AddressPolicy, Clients};
+use tributary_targets::{AddressPolicy, Clients, net::ClientSettings};
 
 use crate::{Control, Settings, Sources, accounts_settings::AccountSettings};
 
@@ -25,11 +25,14 @@ pub async fn open(
 ) -> Result<Control, StoreError> {
     let store = Store::open(&folder.join("tributary.db"), Vault::new(&[7; KEY_BYTES])).await?;
     let addresses = Arc::new(AddressPolicy { allow_private: true, ..AddressPolicy::default() });
-    let targets = tributary_targets::Settings { addresses: addresses.clone(), ..Default::default() };
+    let targets = tributary_targets::Settings { addresses: addresses.clone() };
     let routes = Routes::load(store.clone(), targets.clone()).await?;
+    let failed =
+        |what, error: &dyn std::error::Error| StoreError::Unreadable { what, why: error.to_string() };
     let log = EventLog::open(&folder.join("events.db"), LogOptions::default())
-        .map_err(|error| StoreError::Unreadable { what: "event log", why: error.to_string() })?;
-    let clients = Clients::new(addresses, DELIVERY_TIMEOUT);
+        .map_err(|error| failed("event log", &error))?;
+    let clients = Clients::new(&ClientSettings { timeout: DELIVERY_TIMEOUT, addresses })
+        .map_err(|error| failed("TLS set-up", &error))?;
     let delivery = tributary_pipeline::Settings {
         retry_delays_ms: RETRY_DELAYS_MS.to_vec(),
         lane_concurrency: 8,

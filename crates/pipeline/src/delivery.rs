@@ -51,9 +51,13 @@ impl Delivery {
         self.show(&job.route, &job.event, &attempt, now);
         let (id, seq) = (job.id, job.seq);
         let verdict = match decide_retry(attempt.class, job.attempt, now, &self.retry_delays_ms) {
-            Next::RetryAt { at, attempt } => {
-                Verdict::Waits { lane: lane.clone(), due_at: at, attempt, counted: job.route.counted, event: job.event }
-            }
+            Next::RetryAt { at, attempt } => Verdict::Waits {
+                lane: lane.clone(),
+                due_at: at,
+                attempt,
+                counted: job.route.counted,
+                event: job.event,
+            },
             Next::Done(outcome) => Verdict::Ended(Box::new(Finished {
                 route: job.route,
                 event: job.event,
@@ -84,7 +88,17 @@ impl Delivery {
         let result = Attempt { class, error: Some(error), reply: None };
         let now = self.now();
         self.show(&route, &event, &result, now);
-        Finished { route, event, outcome, at: now, attempt, duration: Duration::ZERO, test: false, message: None, result }
+        Finished {
+            route,
+            event,
+            outcome,
+            at: now,
+            attempt,
+            duration: Duration::ZERO,
+            test: false,
+            message: None,
+            result,
+        }
     }
 
     fn show(&self, route: &Route, event: &tributary_domain::Event, attempt: &Attempt, now: Timestamp) {

@@ -11,8 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
 use tributary_domain::{
-    Event, Owner,
-    limits,
+    Event, Owner, limits,
     outcome::{Admission, AttemptClass, Health},
 };
 use tributary_targets::{Attempt, Message};
@@ -70,7 +69,12 @@ pub struct Lanes(Arc<Inner>);
 impl Lanes {
     /// Lanes that run at most `concurrency` deliveries each and `total` together.
     pub fn new(delivery: Delivery, concurrency: usize, total: usize) -> Lanes {
-        Lanes(Arc::new(Inner { lanes: Mutex::default(), permits: Semaphore::new(total), concurrency, delivery }))
+        Lanes(Arc::new(Inner {
+            lanes: Mutex::default(),
+            permits: Semaphore::new(total),
+            concurrency,
+            delivery,
+        }))
     }
 
     /// Takes a job into a lane.
@@ -96,7 +100,9 @@ impl Lanes {
     /// How many more jobs a lane takes.
     pub fn room(&self, name: &str) -> usize {
         let lane = self.0.lanes.lock().get(name).cloned();
-        lane.map_or(limits::LANE_QUEUE, |lane| limits::LANE_QUEUE.saturating_sub(lane.state.lock().queue.len()))
+        lane.map_or(limits::LANE_QUEUE, |lane| {
+            limits::LANE_QUEUE.saturating_sub(lane.state.lock().queue.len())
+        })
     }
 
     /// Jobs that are queued or running.
@@ -109,7 +115,10 @@ impl Lanes {
     pub fn sweep(&self) {
         self.0.lanes.lock().retain(|_, lane| {
             let state = lane.state.lock();
-            state.workers > 0 || !state.queue.is_empty() || state.health.score > 0 || Arc::strong_count(lane) > 1
+            state.workers > 0
+                || !state.queue.is_empty()
+                || state.health.score > 0
+                || Arc::strong_count(lane) > 1
         });
     }
 

@@ -39,8 +39,8 @@ use tributary_targets::{Attempt, Clients};
 
 pub use ingest::{Incoming, Ingest, IngestError};
 pub use routes::{Route, RouteKey, Routes};
-pub use tributary_eventlog::{EventLog, Options as LogOptions};
 pub use streams::{Channel, Streams, Subscription, Wanted};
+pub use tributary_eventlog::{EventLog, Options as LogOptions};
 
 use delivery::Delivery;
 use lanes::Lanes;
@@ -103,7 +103,10 @@ impl Pipeline {
     ) -> Result<Pipeline, StoreError> {
         let cursor = store.cursor(SHARD).await?;
         let next_id = Arc::new(AtomicI64::new(store.last_pending_id().await? + 1));
-        #[expect(clippy::disallowed_methods, reason = "bounded by the window's permits and the lanes' queues")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by the window's permits and the lanes' queues"
+        )]
         let (reports, inbox) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let (committed, behind) = watch::channel(cursor);
@@ -232,7 +235,12 @@ impl Pipeline {
 }
 
 /// Drops from the log what is behind the committed cursor.
-async fn trim(log: EventLog, behind: watch::Receiver<u64>, now: fn() -> Timestamp, mut stop: watch::Receiver<bool>) {
+async fn trim(
+    log: EventLog,
+    behind: watch::Receiver<u64>,
+    now: fn() -> Timestamp,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(TRIM_EVERY) => {}

@@ -67,11 +67,18 @@ impl Metrics {
         let attempts: Vec<_> =
             ATTEMPTS.iter().zip(&self.attempts).map(|(n, v)| (format!("{{result=\"{n}\"}}"), v)).collect();
         family("tributary_attempts_total", "Delivery attempts by result.", &attempts);
-        let outcomes: Vec<_> =
-            OUTCOMES.iter().zip(&self.outcomes).map(|(o, v)| (format!("{{outcome=\"{}\"}}", o.as_str()), v)).collect();
+        let outcomes: Vec<_> = OUTCOMES
+            .iter()
+            .zip(&self.outcomes)
+            .map(|(o, v)| (format!("{{outcome=\"{}\"}}", o.as_str()), v))
+            .collect();
         family("tributary_deliveries_total", "Ended deliveries by outcome.", &outcomes);
         family("tributary_commits_total", "Batches committed to the store.", &plain(&self.commits));
-        family("tributary_commit_failures_total", "Batches that could not be committed at once.", &plain(&self.commit_failures));
+        family(
+            "tributary_commit_failures_total",
+            "Batches that could not be committed at once.",
+            &plain(&self.commit_failures),
+        );
         family("tributary_spilled_total", "Deliveries moved to the pending table.", &plain(&self.spilled));
         out
     }

@@ -114,7 +114,8 @@ struct Masker {
 
 impl Masker {
     fn new(values: &[String]) -> Masker {
-        let mut spellings: Vec<String> = values.iter().filter(|v| !v.is_empty()).flat_map(|v| spellings(v)).collect();
+        let mut spellings: Vec<String> =
+            values.iter().filter(|v| !v.is_empty()).flat_map(|v| spellings(v)).collect();
         // Longest first, so that a value that contains another one is hidden whole.
         spellings.sort_by_key(|s| std::cmp::Reverse(s.len()));
         spellings.dedup();
@@ -175,7 +176,9 @@ fn spellings(value: &str) -> Vec<String> {
         let mut encoded = String::with_capacity(value.len() * 2);
         for byte in value.bytes() {
             match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    encoded.push(char::from(byte));
+                }
                 b' ' if plus => encoded.push('+'),
                 _ => encoded.push_str(&format!("%{byte:02X}")),
             }
@@ -193,7 +196,9 @@ mod tests {
     #[test]
     fn sensitive_values_are_hidden_in_every_spelling() {
         let mask = Masker::new(&["p&s \"x\"".to_owned(), "p&s".to_owned(), String::new()]);
-        for text in ["p&s \"x\"", "p&s \\\"x\\\"", "p&amp;s &quot;x&quot;", "p%26s%20%22x%22", "p%26s+%22x%22", "p&s"] {
+        for text in
+            ["p&s \"x\"", "p&s \\\"x\\\"", "p&amp;s &quot;x&quot;", "p%26s%20%22x%22", "p%26s+%22x%22", "p&s"]
+        {
             assert_eq!(mask.text(&format!("a={text};")), format!("a={MASK};"), "{text}");
         }
         assert_eq!(mask.text("nothing here"), "nothing here");
@@ -204,6 +209,10 @@ mod tests {
         let mask = Masker::new(&["hunter2hunter2".to_owned()]);
         let body = format!("{}hunter2hunter2", "x".repeat(LOG_BODY_BYTES - 7));
         let shown = mask.body(body.as_bytes());
-        assert!(shown.len() <= LOG_BODY_BYTES && !shown.contains("hunter"), "{}", &shown[LOG_BODY_BYTES - 20..]);
+        assert!(
+            shown.len() <= LOG_BODY_BYTES && !shown.contains("hunter"),
+            "{}",
+            &shown[LOG_BODY_BYTES - 20..]
+        );
     }
 }

@@ -129,7 +129,12 @@ impl NextCommit {
         self.batch.ended.push(Ended { pending, counted, outcome, at });
         let used = &finished.route.compiled.used_secrets;
         if !used.is_empty() {
-            self.batch.accessed.entry(finished.route.owner).or_insert((at, HashSet::new())).1.extend(used.iter().cloned());
+            self.batch
+                .accessed
+                .entry(finished.route.owner)
+                .or_insert((at, HashSet::new()))
+                .1
+                .extend(used.iter().cloned());
         }
         self.settled.extend(pending);
         self.log(finished);
@@ -221,7 +226,14 @@ impl Recorder {
         match verdict {
             Verdict::Ended(finished) => self.next.ended(Some(id), *finished, &self.parts.metrics),
             Verdict::Waits { lane, due_at, attempt, counted, event } => {
-                let row = PendingRow { id, lane: lane.to_string(), due_at, counted, attempt, event: event.encode() };
+                let row = PendingRow {
+                    id,
+                    lane: lane.to_string(),
+                    due_at,
+                    counted,
+                    attempt,
+                    event: event.encode(),
+                };
                 self.next.wakes.push((row.lane.clone(), due_at));
                 self.next.settled.push(id);
                 self.next.batch.postponed.push(row);

@@ -80,7 +80,12 @@ impl Router {
                     }
                 }
                 Err(LogError::Damaged { first_seq, last_seq, reason }) => {
-                    tracing::error!(first_seq, last_seq, reason, "events in the log are damaged and are lost");
+                    tracing::error!(
+                        first_seq,
+                        last_seq,
+                        reason,
+                        "events in the log are damaged and are lost"
+                    );
                     cursor = last_seq.max(cursor + 1);
                 }
                 Err(LogError::Closed) => return,
@@ -137,8 +142,14 @@ impl Router {
     }
 
     fn render(&self, seq: u64, event: &Arc<Event>, matched: &[Arc<Route>]) -> Routed {
-        let mut slot =
-            Slot { seq, since: Instant::now(), weight: 1, open: Vec::new(), ended: Vec::new(), waits: Vec::new() };
+        let mut slot = Slot {
+            seq,
+            since: Instant::now(),
+            weight: 1,
+            open: Vec::new(),
+            ended: Vec::new(),
+            waits: Vec::new(),
+        };
         let mut jobs = Vec::with_capacity(matched.len());
         let mut bytes = 0;
         for route in matched {
@@ -156,7 +167,10 @@ impl Router {
                     let lane: Arc<str> = lane_name(route.owner, &message.destination).into();
                     let (counted, event) = (route.counted, event.clone());
                     slot.open.push(OpenJob { id, counted, lane: lane.clone(), event: event.clone() });
-                    jobs.push((lane, Job { id, seq: Some(seq), route: route.clone(), event, attempt: 1, message }));
+                    jobs.push((
+                        lane,
+                        Job { id, seq: Some(seq), route: route.clone(), event, attempt: 1, message },
+                    ));
                 }
             }
         }

@@ -129,7 +129,11 @@ pub struct Routes(Arc<Index>);
 struct Owners(HashMap<Owner, (Arc<Secrets>, Option<UserId>)>);
 
 impl Owners {
-    async fn read(&mut self, store: &Store, owner: Owner) -> Result<(Arc<Secrets>, Option<UserId>), StoreError> {
+    async fn read(
+        &mut self,
+        store: &Store,
+        owner: Owner,
+    ) -> Result<(Arc<Secrets>, Option<UserId>), StoreError> {
         if let Some(known) = self.0.get(&owner) {
             return Ok(known.clone());
         }
@@ -175,8 +179,10 @@ impl Routes {
         let index = &*self.0;
         let _one_at_a_time = index.refreshing.lock().await;
         let keys: HashSet<RouteKey> = keys.iter().copied().collect();
-        let products: Vec<ProductId> =
-            keys.iter().filter_map(|k| if let RouteKey::Product(id) = k { Some(*id) } else { None }).collect();
+        let products: Vec<ProductId> = keys
+            .iter()
+            .filter_map(|k| if let RouteKey::Product(id) = k { Some(*id) } else { None })
+            .collect();
         let mut integrations = index.store.routes_of_products(&products).await?;
         for key in &keys {
             if let RouteKey::Sandbox(user) = key {
@@ -210,7 +216,8 @@ impl Routes {
     /// # Errors
     /// When the store cannot be read; the old routes stay.
     pub async fn refresh_owner(&self, owner: Owner) -> Result<(), StoreError> {
-        let mut keys: Vec<RouteKey> = self.0.store.product_ids_of(owner).await?.into_iter().map(RouteKey::Product).collect();
+        let mut keys: Vec<RouteKey> =
+            self.0.store.product_ids_of(owner).await?.into_iter().map(RouteKey::Product).collect();
         if let Owner::User(user) = owner {
             keys.push(RouteKey::Sandbox(user));
         }
@@ -273,9 +280,17 @@ fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings
     }
 }
 
-fn routes_of(integration: &Integration, user: Option<UserId>, compiled: &Arc<Compiled>) -> Vec<(RouteKey, Route)> {
+fn routes_of(
+    integration: &Integration,
+    user: Option<UserId>,
+    compiled: &Arc<Compiled>,
+) -> Vec<(RouteKey, Route)> {
     let route = |member: Option<(MemberId, ProductId)>| Route {
-        counted: Counted { integration: integration.id, member: member.map(|m| m.0), product: member.map(|m| m.1) },
+        counted: Counted {
+            integration: integration.id,
+            member: member.map(|m| m.0),
+            product: member.map(|m| m.1),
+        },
         owner: integration.owner,
         product_user: user,
         device: Some(integration.text("deviceID")).filter(|id| !id.is_empty()).map(Into::into),

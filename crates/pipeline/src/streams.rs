@@ -128,14 +128,11 @@ impl Streams {
         if self.count() == 0 {
             return;
         }
-        let channels: Vec<Channel> = [
-            event.user.map(Channel::User),
-            event.product.map(Channel::Product),
-            org.map(Channel::Org),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let channels: Vec<Channel> =
+            [event.user.map(Channel::User), event.product.map(Channel::Product), org.map(Channel::Org)]
+                .into_iter()
+                .flatten()
+                .collect();
         self.send(&Shown {
             channels: &channels,
             name: &event.name,
@@ -180,7 +177,8 @@ impl Streams {
             }
             heard.push(subscriber);
             let frame = frame.get_or_insert_with(|| Bytes::from(render(shown))).clone();
-            if subscriber.queue.try_send(frame).is_err() && !subscriber.cut_off.swap(true, Ordering::Relaxed) {
+            if subscriber.queue.try_send(frame).is_err() && !subscriber.cut_off.swap(true, Ordering::Relaxed)
+            {
                 tracing::info!(stream.prefix = wanted.prefix, "a stream does not keep up and is cut off");
             }
         }

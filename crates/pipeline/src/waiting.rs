@@ -89,7 +89,8 @@ impl Waiting {
 
     /// The delivery of this row is queued or running.
     pub fn runs(&mut self, id: i64, lane: &str) {
-        let lane: Arc<str> = self.per_lane.get_key_value(lane).map_or_else(|| lane.into(), |(lane, _)| lane.clone());
+        let lane: Arc<str> =
+            self.per_lane.get_key_value(lane).map_or_else(|| lane.into(), |(lane, _)| lane.clone());
         *self.per_lane.entry(lane.clone()).or_default() += 1;
         self.running.insert(id, lane);
     }
@@ -186,7 +187,9 @@ impl Waiting {
         match rendered {
             Err((class, error)) => {
                 self.runs(row.id, lane);
-                unsent.ended.push((row.id, self.delivery.ended_unsent(route, event, row.attempt, class, error)));
+                unsent
+                    .ended
+                    .push((row.id, self.delivery.ended_unsent(route, event, row.attempt, class, error)));
             }
             Ok(message) => {
                 let into = lane_name(route.owner, &message.destination);

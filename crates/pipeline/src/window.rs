@@ -1,10 +1,6 @@
 //! The window: events that were taken from the log and are not yet behind the cursor, in the order of the log.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tributary_domain::{Event, Timestamp};

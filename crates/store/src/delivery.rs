@@ -299,13 +299,13 @@ impl Sums {
     }
 }
 
+/// Sums by whom and by day or hour.
+type SumsBy<T> = HashMap<(T, i64), Sums>;
+
 /// Adds up what a batch counts, so that the number of statements grows with the integrations and not with the events.
-fn sum(
-    batch: &Batch,
-    removed: &HashSet<i64>,
-) -> (HashMap<(Counted, i64), Sums>, HashMap<(ProductId, i64), Sums>) {
-    let mut days: HashMap<(Counted, i64), Sums> = HashMap::new();
-    let mut hours: HashMap<(ProductId, i64), Sums> = HashMap::new();
+fn sum(batch: &Batch, removed: &HashSet<i64>) -> (SumsBy<Counted>, SumsBy<ProductId>) {
+    let mut days: SumsBy<Counted> = HashMap::new();
+    let mut hours: SumsBy<ProductId> = HashMap::new();
     for ended in &batch.ended {
         if ended.pending.is_some_and(|id| !removed.contains(&id)) {
             continue;
@@ -320,8 +320,8 @@ fn sum(
 
 async fn add_counters(
     tx: &mut SqliteConnection,
-    days: HashMap<(Counted, i64), Sums>,
-    hours: HashMap<(ProductId, i64), Sums>,
+    days: SumsBy<Counted>,
+    hours: SumsBy<ProductId>,
 ) -> Result<(), StoreError> {
     for ((counted, day), Sums([success, error, skipped])) in days {
         // Merged away meanwhile: it counts where its member is now. Deleted: there is nothing left to count for.

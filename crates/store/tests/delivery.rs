@@ -21,7 +21,8 @@ async fn a_batch_counts_each_delivery_once_and_moves_the_cursor() {
     let w = world().await;
     let made = w.shared(&w.products).await;
     let [one, two, _] = [0, 1, 2].map(|n| counted(&made, made.members[n]));
-    let outcomes = [(one, Outcome::Success), (one, Outcome::Success), (two, Outcome::Error), (two, Outcome::Skipped)];
+    let outcomes =
+        [(one, Outcome::Success), (one, Outcome::Success), (two, Outcome::Error), (two, Outcome::Skipped)];
     let batch = Batch {
         cursor: Some((0, 41)),
         ended: outcomes.into_iter().map(|(of, outcome)| ended(of, None, outcome)).collect(),
@@ -90,7 +91,8 @@ async fn the_log_keeps_the_newest_ten_of_each() {
         counted: of,
         success,
         at: NOW.plus_ms(n),
-        entry: json!({"v": 1, "entry": {"n": n, "outcome": if success { "success" } else { "error" }}}).to_string(),
+        entry: json!({"v": 1, "entry": {"n": n, "outcome": if success { "success" } else { "error" }}})
+            .to_string(),
     };
     for part in 0..5 {
         let logs = (part * 5..part * 5 + 5).flat_map(|n| [row(n, true), row(n, false)]).collect();

@@ -10,19 +10,21 @@ use clap::{Args, Parser, Subcommand};
 /// the Particle Cloud API, so the public clients work with it once they are given its address.
 #[derive(Debug, Parser)]
 #[command(name = "tributary", version, arg_required_else_help = true)]
-#[command(after_help = "Try it:\n  tributary demo\n\nRun it:\n  tributary serve --data-dir /var/lib/tributary --listen 127.0.0.1:8080\n\n\
+#[command(
+    after_help = "Try it:\n  tributary demo\n\nRun it:\n  tributary serve --data-dir /var/lib/tributary --listen 127.0.0.1:8080\n\n\
     Every setting of `tributary config print` can be given in a TOML file (--config) or in the environment as\n\
     TRIBUTARY_SECTION__KEY, e.g. TRIBUTARY_ACCOUNTS__SIGNUP=open or TRIBUTARY_DELIVERY__RETRY_DELAYS=30s,60s.\n\
-    The environment wins over the file, flags win over both.")]
-pub struct Cli {
+    The environment wins over the file, flags win over both."
+)]
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the server until it is told to stop (SIGTERM or Ctrl-C).
     Serve(ServeArgs),
     /// Run a server with an example organization, devices that publish, and a receiver to watch.
@@ -39,32 +41,32 @@ pub enum Command {
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
     /// Folder of the databases and the key; made when missing [default: ./tributary-data].
     #[arg(long, value_name = "FOLDER")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Configuration file (TOML); see `tributary config print`.
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Flags of `demo`.
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Address and port to listen on; another port is taken when it is in use.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Keep the data in this folder [default: a temporary one that is removed at the end].
     #[arg(long, value_name = "FOLDER")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Print every setting as it is in force, as a file that --config takes.
     Print {
         /// Configuration file (TOML) to start from.

@@ -16,92 +16,92 @@ const ENV_PREFIX: &str = "TRIBUTARY_";
 /// Everything that can be configured. Each field has a default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// The HTTP server.
-    pub server: Server,
+    pub(crate) server: Server,
     /// Where things are kept.
-    pub store: StoreConfig,
+    pub(crate) store: StoreConfig,
     /// Who may sign up and how often a sign-in may fail.
-    pub accounts: Accounts,
+    pub(crate) accounts: Accounts,
     /// How deliveries behave.
-    pub delivery: Delivery,
+    pub(crate) delivery: Delivery,
     /// Bounds for callers.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// What the process says of itself.
-    pub log: Log,
+    pub(crate) log: Log,
 }
 
 /// `[server]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Server {
+pub(crate) struct Server {
     /// Address and port to listen on.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct StoreConfig {
+pub(crate) struct StoreConfig {
     /// Folder of the two databases and the key file; made when missing.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// File with the key that secrets are encrypted under, 64 hexadecimal digits. Empty: `key` in the data folder,
     /// made at the first start.
-    pub key_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 /// `[accounts]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Accounts {
+pub(crate) struct Accounts {
     /// Who may sign up: `open`, `first` (only while there is no user) or `closed`.
-    pub signup: String,
+    pub(crate) signup: String,
     /// The plan of an organization that names none: `free`, `basic` or `enterprise`.
-    pub default_plan: String,
+    pub(crate) default_plan: String,
     /// Failed sign-ins in a row for one address and username before it has to wait.
-    pub failures_per_user: u32,
+    pub(crate) failures_per_user: u32,
     /// Failed sign-ins from one address within `failure_window` before it has to wait.
-    pub failures_per_address: u32,
+    pub(crate) failures_per_address: u32,
     /// See `failures_per_address`.
-    pub failure_window: Span,
+    pub(crate) failure_window: Span,
 }
 
 /// `[delivery]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// Time for one attempt in all, connecting included.
-    pub timeout: Span,
+    pub(crate) timeout: Span,
     /// The wait before each further attempt.
-    pub retry_delays: List<Span>,
+    pub(crate) retry_delays: List<Span>,
     /// Deliver to loopback, private and link-local addresses too.
-    pub allow_private_targets: bool,
+    pub(crate) allow_private_targets: bool,
     /// Networks that may be delivered to although they are private, e.g. `10.1.0.0/16`.
-    pub allowed_targets: List<String>,
+    pub(crate) allowed_targets: List<String>,
     /// Deliveries at once to one destination.
-    pub lane_concurrency: usize,
+    pub(crate) lane_concurrency: usize,
     /// Deliveries at once in all.
-    pub total_concurrency: usize,
+    pub(crate) total_concurrency: usize,
 }
 
 /// `[limits]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Open streams from one address.
-    pub streams_per_address: usize,
+    pub(crate) streams_per_address: usize,
     /// Requests in a minute from one address; 0 = no limit.
-    pub requests_per_minute: u32,
+    pub(crate) requests_per_minute: u32,
 }
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tributary_pipeline=debug`.
-    pub level: String,
+    pub(crate) level: String,
     /// `text` or `json`.
-    pub format: String,
+    pub(crate) format: String,
 }
 
 impl Default for Server {
@@ -155,7 +155,7 @@ impl Default for Log {
 
 /// A length of time, written as a number and a unit: `500ms`, `30s`, `5m`, `2h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -168,7 +168,9 @@ impl FromStr for Span {
         let ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| ms);
         match (number.parse::<u64>().ok(), ms) {
             (Some(number), Some(ms)) => Ok(Span(Duration::from_millis(number.saturating_mul(*ms)))),
-            _ => Err(format!("\"{text}\" is not a length of time; write a number and a unit, e.g. 500ms, 30s, 5m, 2h, 7d")),
+            _ => Err(format!(
+                "\"{text}\" is not a length of time; write a number and a unit, e.g. 500ms, 30s, 5m, 2h, 7d"
+            )),
         }
     }
 }
@@ -176,7 +178,7 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
-        let fits = |unit: &&(&str, u64)| ms % u128::from(unit.1) == 0 && ms > 0;
+        let fits = |unit: &&(&str, u64)| ms.is_multiple_of(u128::from(unit.1)) && ms > 0;
         let (name, size) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
         write!(f, "{}{name}", ms / u128::from(*size))
     }
@@ -196,7 +198,7 @@ impl<'de> Deserialize<'de> for Span {
 
 /// A list; in the environment its items are separated by commas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct List<T>(pub Vec<T>);
+pub(crate) struct List<T>(pub(crate) Vec<T>);
 
 impl<T: Serialize> Serialize for List<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -216,7 +218,8 @@ impl<'de, T: Deserialize<'de> + FromStr<Err: fmt::Display>> Deserialize<'de> for
             Either::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
             Either::Items(items) => items,
         };
-        let items = items.iter().filter(|item| !item.is_empty()).map(|item| item.parse().map_err(D::Error::custom));
+        let items =
+            items.iter().filter(|item| !item.is_empty()).map(|item| item.parse().map_err(D::Error::custom));
         Ok(List(items.collect::<Result<_, _>>()?))
     }
 }
@@ -224,14 +227,14 @@ impl<'de, T: Deserialize<'de> + FromStr<Err: fmt::Display>> Deserialize<'de> for
 /// A configuration that cannot be used; the text says where and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ConfigError(String);
+pub(crate) struct ConfigError(String);
 
 impl Config {
     /// Reads the file, if one is given, and lays the environment over it.
     ///
     /// # Errors
     /// An unreadable file, an unknown name or a value of the wrong kind.
-    pub fn load(
+    pub(crate) fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
@@ -243,11 +246,13 @@ impl Config {
             let _: Config = table.clone().try_into().map_err(|error: toml::de::Error| wrong(&error))?;
         }
         for (name, value) in environment {
-            let Some((section, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) else {
+            let Some((section, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__"))
+            else {
                 continue;
             };
             let (section, key) = (section.to_lowercase(), key.to_lowercase());
-            let wrong = |error: &dyn fmt::Display| ConfigError(format!("environment variable {name}: {error}"));
+            let wrong =
+                |error: &dyn fmt::Display| ConfigError(format!("environment variable {name}: {error}"));
             let value = typed(&section, &key, value).ok_or_else(|| wrong(&"there is no such setting"))?;
             let mut one = toml::Table::new();
             let mut inner = toml::Table::new();
@@ -263,7 +268,7 @@ impl Config {
     }
 
     /// The configuration as TOML, every setting named.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         // Every field is a table, text, number, flag or list of texts, which TOML has.
         toml::to_string(self).unwrap_or_default()
     }
@@ -304,7 +309,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.accounts.signup, "open");
         assert!(config.delivery.allow_private_targets);
-        assert_eq!(config.delivery.retry_delays.0, [Span(Duration::from_secs(1)), Span(Duration::from_secs(2))]);
+        assert_eq!(
+            config.delivery.retry_delays.0,
+            [Span(Duration::from_secs(1)), Span(Duration::from_secs(2))]
+        );
         assert_eq!(config.delivery.allowed_targets.0, ["10.1.0.0/16", "fd00::/8"]);
         assert_eq!(config.delivery.lane_concurrency, 7);
     }

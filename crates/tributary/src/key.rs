@@ -16,7 +16,7 @@ const MODE: u32 = 0o600;
 ///
 /// # Errors
 /// When it cannot be read or made, holds something else than 64 hexadecimal digits, or others may read it.
-pub fn open(path: &Path) -> io::Result<Vault> {
+pub(crate) fn open(path: &Path) -> io::Result<Vault> {
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
@@ -24,7 +24,9 @@ pub fn open(path: &Path) -> io::Result<Vault> {
                 let hint = format!("others may read it (mode {mode:o}); run: chmod 600 {}", path.display());
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, hint));
             }
-            let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the key file does not hold 64 hexadecimal digits");
+            let wrong = || {
+                io::Error::new(io::ErrorKind::InvalidData, "the key file does not hold 64 hexadecimal digits")
+            };
             Ok(Vault::new(&read_hex(text.trim()).ok_or_else(wrong)?))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),

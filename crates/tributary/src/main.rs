@@ -45,13 +45,14 @@ fn run(cli: Cli) -> Result<()> {
 fn load(file: Option<&Path>) -> Result<Config> {
     #[expect(clippy::disallowed_methods, reason = "the configuration is read here, once")]
     // A name or value that is not UTF-8 cannot be one of ours.
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(Config::load(file, environment)?)
 }
 
 fn start_logging(log: &Log) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&log.level).map_err(|e| format!("setting log.level: {e}"))?;
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(&log.level).map_err(|e| format!("setting log.level: {e}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format.as_str() {
         "text" => builder.init(),

@@ -9,7 +9,7 @@ use tributary_domain::Timestamp;
 use tributary_eventlog::EventLog;
 use tributary_pipeline::{Pipeline, Routes};
 use tributary_store::Store;
-use tributary_targets::{AddressPolicy, Clients};
+use tributary_targets::{AddressPolicy, Clients, net::ClientSettings};
 
 use crate::{config::Config, key};
 
@@ -24,7 +24,7 @@ const CLOSE_CONNECTIONS: Duration = Duration::from_secs(2);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// A setting that cannot be used.
     #[error("setting {0}: {1}")]
     Setting(&'static str, String),
@@ -40,15 +40,18 @@ pub enum StartError {
     /// The event log.
     #[error("event log: {0}")]
     Log(#[from] tributary_eventlog::LogError),
+    /// TLS for deliveries.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
     /// The address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pipeline: Pipeline,
     store: Store,
     closing: watch::Sender<bool>,
@@ -57,14 +60,17 @@ pub struct Server {
 
 /// The present time.
 #[expect(clippy::disallowed_methods, reason = "this is the one clock that every part is given")]
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Fills a buffer with unguessable bytes.
-#[allow(clippy::expect_used, reason = "without randomness no token would be safe: better to stop than to go on")]
-pub fn random(buffer: &mut [u8]) {
+#[allow(
+    clippy::expect_used,
+    reason = "without randomness no token would be safe: better to stop than to go on"
+)]
+pub(crate) fn random(buffer: &mut [u8]) {
     getrandom::fill(buffer).expect("the operating system gives randomness");
 }
 
@@ -73,9 +79,9 @@ fn account_settings(config: &Config) -> Result<AccountSettings, StartError> {
     let wrong = |name: &'static str| move |error: String| StartError::Setting(name, error);
     Ok(AccountSettings {
         signup: accounts.signup.parse().map_err(|e: _| wrong("accounts.signup")(format!("{e}")))?,
-        default_plan: accounts.default_plan.parse().map_err(|e: tributary_domain::account::UnknownPlan| {
-            wrong("accounts.default_plan")(e.to_string())
-        })?,
+        default_plan: accounts.default_plan.parse().map_err(
+            |e: tributary_domain::account::UnknownPlan| wrong("accounts.default_plan")(e.to_string()),
+        )?,
         failures_per_user: accounts.failures_per_user,
         failures_per_address: accounts.failures_per_address,
         failure_window_ms: ms(accounts.failure_window.0),
@@ -88,7 +94,8 @@ fn ms(span: Duration) -> i64 {
 
 fn address_policy(config: &Config) -> Result<AddressPolicy, StartError> {
     let allowed = config.delivery.allowed_targets.0.iter().map(|text| {
-        text.parse().map_err(|error| StartError::Setting("delivery.allowed_targets", format!("{text}: {error}")))
+        text.parse()
+            .map_err(|error| StartError::Setting("delivery.allowed_targets", format!("{text}: {error}")))
     });
     Ok(AddressPolicy {
         allow_private: config.delivery.allow_private_targets,
@@ -101,7 +108,8 @@ async fn open_store(config: &Config, dir: &Path) -> Result<Store, StartError> {
     std::fs::create_dir_all(dir).map_err(folder)?;
     let configured = &config.store.key_file;
     let key_file = if configured.as_os_str().is_empty() { dir.join(KEY_FILE) } else { configured.clone() };
-    let vault = key::open(&key_file).map_err(|error| StartError::Key(key_file.display().to_string(), error))?;
+    let vault =
+        key::open(&key_file).map_err(|error| StartError::Key(key_file.display().to_string(), error))?;
     Ok(Store::open(&dir.join(STORE_FILE), vault).await?)
 }
 
@@ -110,12 +118,12 @@ impl Server {
     ///
     /// # Errors
     /// When a setting is wrong, something in the data folder cannot be opened, or the address is taken.
-    pub async fn start(config: &Config) -> Result<Server, StartError> {
+    pub(crate) async fn start(config: &Config) -> Result<Server, StartError> {
         let dir = &config.store.data_dir;
         let store = open_store(config, dir).await?;
         let log = EventLog::open(&dir.join(LOG_FILE), tributary_eventlog::Options::default())?;
         let addresses = Arc::new(address_policy(config)?);
-        let targets = tributary_targets::Settings { addresses: addresses.clone(), ..Default::default() };
+        let targets = tributary_targets::Settings { addresses: addresses.clone() };
         let routes = Routes::load(store.clone(), targets.clone()).await?;
         let pipeline_settings = tributary_pipeline::Settings {
             retry_delays_ms: config.delivery.retry_delays.0.iter().map(|span| ms(span.0)).collect(),
@@ -123,8 +131,9 @@ impl Server {
             total_concurrency: config.delivery.total_concurrency.max(1),
             now,
         };
-        let clients = Clients::new(addresses, config.delivery.timeout.0);
-        let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, pipeline_settings).await?;
+        let clients = Clients::new(&ClientSettings { timeout: config.delivery.timeout.0, addresses })?;
+        let pipeline =
+            Pipeline::start(store.clone(), log, routes.clone(), clients, pipeline_settings).await?;
         let settings = tributary_control::Settings { accounts: account_settings(config)?, targets };
         let sources = Sources { now, random };
         let control = Control::new(store.clone(), routes, pipeline.clone(), sources, settings);
@@ -142,7 +151,7 @@ impl Server {
     }
 
     /// Stops it: no new requests, running deliveries end or are handed back, the databases are closed.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.closing.send_replace(true);
         // Streams never end by themselves, so connections are given a bounded time.
         if tokio::time::timeout(CLOSE_CONNECTIONS, &mut self.http).await.is_err() {
@@ -151,14 +160,13 @@ impl Server {
         self.pipeline.stop().await;
         self.store.close().await;
     }
-
-    /// The running data plane.
-    pub fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
-    }
 }
 
-async fn http(listener: TcpListener, router: axum::Router, mut closed: watch::Receiver<bool>) -> io::Result<()> {
+async fn http(
+    listener: TcpListener,
+    router: axum::Router,
+    mut closed: watch::Receiver<bool>,
+) -> io::Result<()> {
     use axum::serve::ListenerExt as _;
     // Answers are small and each is written whole: waiting for more to send would only delay them.
     let listener = listener.tap_io(|stream| {
@@ -178,7 +186,7 @@ async fn http(listener: TcpListener, router: axum::Router, mut closed: watch::Re
 ///
 /// # Errors
 /// When the signals cannot be listened for.
-pub async fn stop_signal() -> io::Result<&'static str> {
+pub(crate) async fn stop_signal() -> io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(tokio::select! {

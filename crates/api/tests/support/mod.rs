@@ -18,15 +18,15 @@ use tributary_control::accounts_settings::{AccountSettings, Signup};
 use tributary_domain::Timestamp;
 
 /// The time at which tests begin.
-pub const START: Timestamp = Timestamp(1_700_000_000_000);
+pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000);
 /// The password of everybody.
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 static NOW: AtomicI64 = AtomicI64::new(START.0);
 static NAMES: AtomicU32 = AtomicU32::new(1);
 
 /// Lets time pass for all use-cases of this process.
-pub fn pass(seconds: i64) {
+pub(crate) fn pass(seconds: i64) {
     NOW.fetch_add(seconds * 1_000, Ordering::SeqCst);
 }
 
@@ -35,35 +35,35 @@ fn now() -> Timestamp {
 }
 
 /// A word that no other one of this process equals.
-pub fn unique(word: &str) -> String {
+pub(crate) fn unique(word: &str) -> String {
     format!("{word}-{}", NAMES.fetch_add(1, Ordering::SeqCst))
 }
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
     /// The body as JSON; null when it is empty.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         if self.bytes.is_empty() { Value::Null } else { serde_json::from_slice(&self.bytes).unwrap() }
     }
 }
 
 /// Somebody with an account.
 #[derive(Clone, Debug)]
-pub struct Person {
-    pub username: String,
-    pub token: String,
-    pub refresh_token: String,
+pub(crate) struct Person {
+    pub(crate) username: String,
+    pub(crate) token: String,
+    pub(crate) refresh_token: String,
 }
 
 /// The application under test.
-pub struct TestApp {
+pub(crate) struct TestApp {
     router: Router,
     // Deleted with the application.
     _folder: TempDir,
@@ -71,12 +71,12 @@ pub struct TestApp {
 
 impl TestApp {
     /// An empty one in which anybody may sign up.
-    pub async fn new() -> TestApp {
+    pub(crate) async fn new() -> TestApp {
         TestApp::with(AccountSettings { signup: Signup::Open, ..AccountSettings::default() }).await
     }
 
     /// An empty one with these settings.
-    pub async fn with(accounts: AccountSettings) -> TestApp {
+    pub(crate) async fn with(accounts: AccountSettings) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
         let state =
@@ -85,7 +85,7 @@ impl TestApp {
     }
 
     /// Sends any request.
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -93,7 +93,7 @@ impl TestApp {
     }
 
     /// Sends JSON; `Value::Null` sends no body. Checks what holds for every answer, and gives status and JSON.
-    pub async fn call(&self, method: &str, token: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn call(&self, method: &str, token: &str, path: &str, body: Value) -> (u16, Value) {
         let mut request = Request::builder().method(method).uri(path);
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -109,24 +109,24 @@ impl TestApp {
         (answer.status.as_u16(), answer.json())
     }
 
-    pub async fn get(&self, token: &str, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, token: &str, path: &str) -> (u16, Value) {
         self.call("GET", token, path, Value::Null).await
     }
 
-    pub async fn post(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
         self.call("POST", token, path, body).await
     }
 
-    pub async fn put(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn put(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
         self.call("PUT", token, path, body).await
     }
 
-    pub async fn delete(&self, token: &str, path: &str) -> (u16, Value) {
+    pub(crate) async fn delete(&self, token: &str, path: &str) -> (u16, Value) {
         self.call("DELETE", token, path, Value::Null).await
     }
 
     /// Sends a form, with these headers besides.
-    pub async fn form(&self, path: &str, headers: &[(&str, &str)], form: &str) -> Answer {
+    pub(crate) async fn form(&self, path: &str, headers: &[(&str, &str)], form: &str) -> Answer {
         let mut request = Request::builder()
             .method("POST")
             .uri(path)
@@ -140,7 +140,7 @@ impl TestApp {
     }
 
     /// Signs in with a form, as clients do.
-    pub async fn sign_in(&self, username: &str, password: &str) -> Answer {
+    pub(crate) async fn sign_in(&self, username: &str, password: &str) -> Answer {
         let (username, password) = (encode(username), encode(password));
         let form = format!(
             "grant_type=password&client_id=particle&client_secret=particle&username={username}&password={password}"
@@ -149,7 +149,7 @@ impl TestApp {
     }
 
     /// Somebody who has signed up and signed in.
-    pub async fn signed_up_user(&self) -> Person {
+    pub(crate) async fn signed_up_user(&self) -> Person {
         let username = format!("{}@example.com", unique("person"));
         let (status, body) =
             self.post("", "/v1/users", json!({"username": username, "password": PASSWORD})).await;
@@ -160,7 +160,7 @@ impl TestApp {
     }
 
     /// A new organization of this person, as JSON.
-    pub async fn org(&self, owner: &Person, plan: &str) -> Value {
+    pub(crate) async fn org(&self, owner: &Person, plan: &str) -> Value {
         let (status, body) =
             self.post(&owner.token, "/v1/orgs", json!({"name": unique("Org"), "plan": plan})).await;
         assert_eq!(status, 201, "{body}");
@@ -168,7 +168,7 @@ impl TestApp {
     }
 
     /// A new product of this organization (its JSON), or of the sandbox when that is null; as JSON.
-    pub async fn product(&self, person: &Person, org: &Value) -> Value {
+    pub(crate) async fn product(&self, person: &Person, org: &Value) -> Value {
         let path = match org["id"].as_str() {
             Some(id) => format!("/v1/orgs/{id}/products"),
             None => "/v1/user/products".to_owned(),
@@ -180,7 +180,7 @@ impl TestApp {
     }
 
     /// A new device of this product; its id.
-    pub async fn device(&self, person: &Person, product: &Value) -> String {
+    pub(crate) async fn device(&self, person: &Person, product: &Value) -> String {
         let id = format!("{:024x}", NAMES.fetch_add(1, Ordering::SeqCst));
         let path = format!("/v1/products/{}/devices", product["id"]);
         let (status, body) = self.post(&person.token, &path, json!({"id": id})).await;
@@ -189,7 +189,7 @@ impl TestApp {
     }
 
     /// Somebody with this role in an organization.
-    pub async fn member(&self, owner: &Person, org: &Value, role: &str) -> Person {
+    pub(crate) async fn member(&self, owner: &Person, org: &Value, role: &str) -> Person {
         let person = self.signed_up_user().await;
         let path = format!("/v1/orgs/{}/team", org["id"].as_str().unwrap());
         let (status, body) =
@@ -199,7 +199,7 @@ impl TestApp {
     }
 
     /// An API user with these scopes on the team under `path`: its name and token.
-    pub async fn api_user(&self, manager: &Person, path: &str, scopes: &[&str]) -> Person {
+    pub(crate) async fn api_user(&self, manager: &Person, path: &str, scopes: &[&str]) -> Person {
         let body = json!({"friendly_name": "Robot", "scopes": scopes});
         let (status, body) = self.post(&manager.token, &format!("{path}/team"), body).await;
         assert_eq!(status, 201, "{body}");
@@ -213,12 +213,12 @@ impl TestApp {
 }
 
 /// Percent-encodes a form value or path segment.
-pub fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// What holds for every answer (contract 2.1 and 3.2).
-pub fn check(method: &str, path: &str, answer: &Answer) {
+pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
     let text = String::from_utf8_lossy(&answer.bytes);
     let what = format!("{method} {path}: {} {text}", answer.status);
     if answer.status == StatusCode::NO_CONTENT {

@@ -264,7 +264,12 @@ mod tests {
 
     #[test]
     fn without_a_body_the_defaults_are_a_form() {
-        assert_snapshot!(shown(&render(json!({}), "my data").unwrap()), @"");
+        assert_snapshot!(shown(&render(json!({}), "my data").unwrap()), @"
+        POST https://example.com/in
+        Content-Type: application/x-www-form-urlencoded
+
+        event=door%2Ffront&data=my%20data&published_at=2024-01-02T03%3A04%3A05.678Z&coreid=d1
+        ");
     }
 
     #[test]
@@ -282,44 +287,107 @@ mod tests {
     #[test]
     fn form_fields_follow_the_defaults_and_replace_those_of_the_same_name() {
         let form = json!({"form": {"{{kind}}": "{{{text}}}", "data": "mine", "flag": true, "n": 2.5, "none": null, "a": {"b": [1, "x"]}}});
-        assert_snapshot!(request(form), @"");
+        assert_snapshot!(request(form), @"
+        POST https://example.com/in
+        Content-Type: application/x-www-form-urlencoded
+
+        event=door%2Ffront&published_at=2024-01-02T03%3A04%3A05.678Z&coreid=d1&humidity=a%20%22b%22%20%26%20%3Cc%3E&data=mine&flag=true&n=2.5&a%5Bb%5D%5B0%5D=1&a%5Bb%5D%5B1%5D=x
+        ");
     }
 
     #[test]
     fn json_members_follow_the_defaults_and_replace_those_of_the_same_name() {
         let json = json!({"json": {"{{kind}}": "{{value}}", "data": "mine", "deep": [{"t": "{{{text}}}"}, 1, null]}});
-        assert_snapshot!(request(json), @"");
+        assert_snapshot!(request(json), @r#"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {"event":"door/front","published_at":"2024-01-02T03:04:05.678Z","coreid":"d1","humidity":"40","data":"mine","deep":[{"t":"a \"b\" & <c>"},1,null]}
+        "#);
     }
 
     #[test]
     fn a_key_that_is_rendered_to_the_name_of_a_default_replaces_it() {
         let config = json!({"json": {"{{k}}": 1}});
-        assert_snapshot!(shown(&render(config, r#"{"k":"coreid"}"#).unwrap()), @"");
+        assert_snapshot!(shown(&render(config, r#"{"k":"coreid"}"#).unwrap()), @r#"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {"event":"door/front","data":"{\"k\":\"coreid\"}","published_at":"2024-01-02T03:04:05.678Z","coreid":1}
+        "#);
     }
 
     #[test]
     fn json_without_defaults_is_the_user_s_alone() {
-        assert_snapshot!(request(json!({"json": {"a": "{{value}}"}, "noDefaults": true})), @"");
-        assert_snapshot!(request(json!({"json": {}, "noDefaults": "true"})), @"");
-        assert_snapshot!(shown(&render(json!({"json": {}}), "1").unwrap()), @"");
+        assert_snapshot!(request(json!({"json": {"a": "{{value}}"}, "noDefaults": true})), @r#"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {"a":"40"}
+        "#);
+        assert_snapshot!(request(json!({"json": {}, "noDefaults": "true"})), @"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {}
+        ");
+        assert_snapshot!(shown(&render(json!({"json": {}}), "1").unwrap()), @r#"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {"event":"door/front","data":"1","published_at":"2024-01-02T03:04:05.678Z","coreid":"d1"}
+        "#);
     }
 
     #[test]
     fn json_as_a_text_that_becomes_an_object_gets_the_defaults_and_keeps_its_digits() {
         let json = r#" { "v": {{value}}, "big": 12345678901234567890.10, "event": "mine" } "#;
-        assert_snapshot!(request(json!({"json": json})), @"");
-        assert_snapshot!(shown(&render(json!({"json": "{}", "requestType": "put"}), "1").unwrap()), @"");
+        assert_snapshot!(request(json!({"json": json})), @r#"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+         {"data":"{\"kind\":\"humidity\",\"value\":40,\"text\":\"a \\\"b\\\" & <c>\",\"n\":1.5,\"crlf\":\"x\\r\\nInjected: 1\"}","published_at":"2024-01-02T03:04:05.678Z","coreid":"d1", "v": 40, "big": 12345678901234567890.10, "event": "mine" }
+        "#);
+        assert_snapshot!(shown(&render(json!({"json": "{}", "requestType": "put"}), "1").unwrap()), @r#"
+        PUT https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {"event":"door/front","data":"1","published_at":"2024-01-02T03:04:05.678Z","coreid":"d1"}
+        "#);
     }
 
     #[test]
     fn json_as_any_other_text_is_sent_as_it_is() {
-        assert_snapshot!(request(json!({"json": "[{{value}}, {\"event\": 1}]"})), @"");
-        assert_snapshot!(request(json!({"json": "{ {{kind}} "})), @"");
+        assert_snapshot!(request(json!({"json": "[{{value}}, {\"event\": 1}]"})), @r#"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        [40, {"event": 1}]
+        "#);
+        assert_snapshot!(request(json!({"json": "{ {{kind}} "})), @"
+        POST https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        { humidity
+        ");
     }
 
     #[test]
     fn a_body_is_sent_as_it_is_and_without_a_type() {
-        assert_snapshot!(request(json!({"body": "{{text}} {{{text}}} {{n}} {{PRODUCT_ID}}"})), @"");
+        assert_snapshot!(request(json!({"body": "{{text}} {{{text}}} {{n}} {{PRODUCT_ID}}"})), @r#"
+        POST https://example.com/in
+
+        a &quot;b&quot; &amp; &lt;c&gt; a "b" & <c> 1.5 7
+        "#);
     }
 
     #[test]
@@ -327,21 +395,31 @@ mod tests {
         let config = json!({
             "requestType": "GET", "url": "https://example.com/in?a=1", "form": {"f": "{{value}}"}, "query": {"q": "{{{text}}}", "event": "mine"}
         });
-        assert_snapshot!(request(config), @"");
-        assert_snapshot!(request(json!({"requestType": "get", "noDefaults": true, "json": {"a": 1}})), @"");
+        assert_snapshot!(request(config), @"GET https://example.com/in?a=1&data=%7B%22kind%22%3A%22humidity%22%2C%22value%22%3A40%2C%22text%22%3A%22a%20%5C%22b%5C%22%20%26%20%3Cc%3E%22%2C%22n%22%3A1.5%2C%22crlf%22%3A%22x%5Cr%5CnInjected%3A%201%22%7D&published_at=2024-01-02T03%3A04%3A05.678Z&coreid=d1&f=40&q=a%20%22b%22%20%26%20%3Cc%3E&event=mine");
+        assert_snapshot!(request(json!({"requestType": "get", "noDefaults": true, "json": {"a": 1}})), @"GET https://example.com/in");
     }
 
     #[test]
     fn delete_puts_the_defaults_into_the_url_and_sends_the_body_that_is_given() {
-        assert_snapshot!(request(json!({"requestType": "DELETE", "query": {"data": ""}})), @"");
-        assert_snapshot!(request(json!({"requestType": "DELETE", "noDefaults": true, "json": {"a": 1}})), @"");
+        assert_snapshot!(request(json!({"requestType": "DELETE", "query": {"data": ""}})), @"DELETE https://example.com/in?event=door%2Ffront&published_at=2024-01-02T03%3A04%3A05.678Z&coreid=d1&data=");
+        assert_snapshot!(request(json!({"requestType": "DELETE", "noDefaults": true, "json": {"a": 1}})), @r#"
+        DELETE https://example.com/in
+        Content-Type: application/json
+        Accept: application/json
+
+        {"a":1}
+        "#);
     }
 
     #[test]
     fn the_query_is_added_with_every_method() {
         let config =
             json!({"requestType": "PUT", "body": "x", "query": {"k y": "{{kind}}", "list": ["a", "b"]}});
-        assert_snapshot!(request(config), @"");
+        assert_snapshot!(request(config), @"
+        PUT https://example.com/in?k%20y=humidity&list%5B0%5D=a&list%5B1%5D=b
+
+        x
+        ");
     }
 
     #[test]
@@ -350,30 +428,53 @@ mod tests {
             "json": {"a": 1}, "noDefaults": true, "auth": {"username": "u", "password": "p"},
             "headers": {"content-type": "application/vnd.x+json", "X-{{kind}}": "{{{API_KEY}}}", "Authorization": "Bearer {{value}}", "X-N": 5}
         });
-        assert_snapshot!(request(config), @"");
+        assert_snapshot!(request(config), @r#"
+        POST https://example.com/in
+        content-type: application/vnd.x+json
+        X-humidity: hush & co
+        Authorization: Bearer 40
+        X-N: 5
+        Accept: application/json
+
+        {"a":1}
+        "#);
     }
 
     #[test]
     fn credentials_become_basic_authorization() {
         let config = json!({"body": "x", "auth": {"username": "{{kind}}", "password": "{{{API_KEY}}}"}});
-        assert_snapshot!(request(config), @"");
-        assert_snapshot!(request(json!({"body": "x", "url": "https://u:p@example.com"})), @"");
+        assert_snapshot!(request(config), @"
+        POST https://example.com/in
+        Authorization: Basic aHVtaWRpdHk6aHVzaCAmIGNv
+
+        x
+        ");
+        assert_snapshot!(request(json!({"body": "x", "url": "https://u:p@example.com"})), @"
+        POST https://example.com/
+        Authorization: Basic dTpw
+
+        x
+        ");
     }
 
     #[test]
     fn values_in_the_url_are_encoded() {
         let config = json!({"body": "x", "url": "https://{{kind}}.example.com/{{{text}}}?v={{{text}}}"});
-        assert_snapshot!(request(config), @"");
+        assert_snapshot!(request(config), @"
+        POST https://humidity.example.com/a%20%22b%22%20%26%20%3Cc%3E?v=a%20%22b%22%20%26%20%3Cc%3E
+
+        x
+        ");
     }
 
     #[test]
     fn what_cannot_be_built_is_a_final_error() {
         let error = |config| render(config, DATA).unwrap_err();
-        assert_snapshot!(error(json!({"headers": {"X-A": "{{{crlf}}}"}})), @"");
-        assert_snapshot!(error(json!({"headers": {"{{{text}}}": "x"}})), @"");
-        assert_snapshot!(error(json!({"headers": {"{{h}}ost": "x"}})), @"");
-        assert_snapshot!(error(json!({"url": "https://{{{text}}}/"})), @"");
-        assert_snapshot!(error(json!({"url": "{{{kind}}}"})), @"");
+        assert_snapshot!(error(json!({"headers": {"X-A": "{{{crlf}}}"}})), @"headers.X-A: must not have line breaks or other control characters");
+        assert_snapshot!(error(json!({"headers": {"{{{text}}}": "x"}})), @r#"headers: "a \"b\" & <c>" is not the name of a header"#);
+        assert_snapshot!(error(json!({"headers": {"Ho{{missing}}st": "x"}})), @r#"headers: "Host" is set by the server itself"#);
+        assert_snapshot!(error(json!({"url": "https://{{{text}}}/"})), @"url: a value in the host may only have letters, digits, '.', '-' and '_'");
+        assert_snapshot!(error(json!({"url": "{{{kind}}}"})), @"url: must be an http or https address");
         let mebibyte = "x".repeat(1024 * 1024);
         assert_snapshot!(error(json!({"body": format!("{mebibyte}{{{{value}}}}")})), @"");
     }
@@ -384,9 +485,33 @@ mod tests {
             "event": "", "url": "gopher://example.com", "requestType": "PATCH", "json": {"a": {"b": "{{#x}}"}}, "form": [1], "body": "{{",
             "query": {"k": "{{/x}}"}, "headers": {"X-A": "a\r\nb", "Host": "x", "a b": "1", "X-L": []}, "auth": {"password": {}},
             "noDefaults": "maybe", "rejectUnauthorized": 1, "responseTopic": "{{>x}}", "responseTemplate": [], "unchunked": "no", "disabled": []
-        })), @"");
-        assert_snapshot!(refused(json!({"url": "http://192.168.0.1/x", "body": "\n {{#never}}closed"})), @"");
-        assert_snapshot!(refused(json!({"url": null})), @"");
+        })), @"
+        event: is required
+        disabled: must be true or false
+        url: must be an http or https address
+        requestType: must be GET, POST, PUT or DELETE
+        json.a.b: line 1, column 1: the section `x` is not closed; add `{{/x}}` where it ends
+        form: must be an object
+        body: line 1, column 1: the tag opened with `{{` is not closed; add `}}` to it
+        form: cannot be used together with json
+        body: cannot be used together with json
+        query.k: line 1, column 1: `{{/x}}` closes a section that is not open; remove it, or add `{{#x}}` before it
+        headers.X-A: must not have line breaks or other control characters
+        headers.Host: is set by the server itself
+        headers.a b: is not the name of a header
+        headers.X-L: must be a text
+        auth.password: must be a text
+        noDefaults: must be true or false
+        rejectUnauthorized: must be true or false
+        responseTopic: line 1, column 1: partials are not supported; write the text itself in place of `{{>…}}`
+        responseTemplate: must be an object or a text
+        unchunked: must be true or false
+        ");
+        assert_snapshot!(refused(json!({"url": "http://192.168.0.1/x", "body": "\n {{#never}}closed"})), @"
+        url: 192.168.0.1 is in a private range; the operator can allow it with delivery.allowed_targets
+        body: line 2, column 2: the section `never` is not closed; add `{{/never}}` where it ends
+        ");
+        assert_snapshot!(refused(json!({"url": null})), @"url: is required");
     }
 
     #[test]
@@ -409,10 +534,10 @@ mod tests {
             "responseTemplate": "{{a.b}}"
         }));
         let webhook = webhook.unwrap();
-        assert_eq!(webhook.sensitive_values(), ["Bearer hush", "hush", "k1", "pw", "dTpwdw=="]);
+        assert_eq!(webhook.sensitive_values(), ["in-url", "Bearer hush", "hush", "k1", "pw", "dTpwdw=="]);
         assert_eq!(webhook.variables(), ["ROOM_SECRET", "TOKEN", "a"]);
         let fixed = compile(json!({"url": "https://u:in-url@example.com/"})).unwrap();
-        assert_eq!(fixed.sensitive_values(), ["in-url", "Basic dTppbi11cmw="]);
+        assert_eq!(fixed.sensitive_values(), ["in-url", "dTppbi11cmw="]);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Clients {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(settings: &ClientSettings) -> Result<Clients, rustls::Error> {
-        Clients::with_resolver(settings, Arc::new(SystemResolver))
+        Clients::with_resolver(settings, SystemResolver)
     }
 
     /// Builds them with another resolver.
@@ -85,8 +85,9 @@ impl Clients {
     /// When TLS cannot be set up.
     pub fn with_resolver(
         settings: &ClientSettings,
-        resolver: Arc<dyn Resolve>,
+        resolver: impl Resolve + 'static,
     ) -> Result<Clients, rustls::Error> {
+        let resolver: Arc<dyn Resolve> = Arc::new(resolver);
         let client = |verify, policy: &Arc<AddressPolicy>| -> Result<HttpClient, rustls::Error> {
             let connector = Connector {
                 resolver: Arc::clone(&resolver),

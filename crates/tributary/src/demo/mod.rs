@@ -23,7 +23,7 @@ use scene::Scene;
 const EVERY: Duration = Duration::from_millis(1_500);
 
 /// Runs the demo until Ctrl-C.
-pub async fn run(args: DemoArgs) -> Result<()> {
+pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let temporary = match &args.data_dir {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("tributary-demo-").tempdir()?),

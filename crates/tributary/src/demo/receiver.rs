@@ -27,14 +27,14 @@ struct Seen {
 }
 
 /// A running receiver.
-pub struct Receiver {
+pub(crate) struct Receiver {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Receiver {
     /// Starts one on a free local port.
-    pub async fn start() -> Result<Receiver> {
+    pub(crate) async fn start() -> Result<Receiver> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let router = Router::new().fallback(take).with_state(Arc::new(Mutex::new(Seen::default())));
@@ -63,7 +63,10 @@ async fn take(
     seen.last.push_front(json!({"at": at, "method": method.as_str(), "path": uri.path(), "body": body}));
     seen.last.truncate(REMEMBERED);
     if refused {
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "the demo's receiver refuses one request in 25"})));
+        return (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"error": "the demo's receiver refuses one request in 25"})),
+        );
     }
     (StatusCode::OK, Json(json!({"ok": true})))
 }

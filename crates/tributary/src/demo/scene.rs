@@ -8,30 +8,30 @@ use super::api::Api;
 use crate::Result;
 
 /// The demo's account.
-pub const USERNAME: &str = "demo@acme.example";
+pub(crate) const USERNAME: &str = "demo@acme.example";
 /// Its password. The server listens on this machine only.
-pub const PASSWORD: &str = "acme-demo";
+pub(crate) const PASSWORD: &str = "acme-demo";
 /// The form that signs in.
 const SIGN_IN: &str = "grant_type=password&client_id=particle&client_secret=particle&username=demo%40acme.example&password=acme-demo";
 
 /// A product of the demo.
-pub struct Product {
+pub(crate) struct Product {
     id: i64,
     /// Used in paths.
-    pub slug: String,
+    pub(crate) slug: String,
     device: String,
 }
 
 /// Everything that the demo made.
-pub struct Scene {
+pub(crate) struct Scene {
     /// Signed in.
-    pub token: String,
+    pub(crate) token: String,
     /// The organization's slug.
-    pub org: String,
+    pub(crate) org: String,
     /// The shared integration's id.
-    pub shared: String,
+    pub(crate) shared: String,
     /// The products that share it.
-    pub pumps: Vec<Product>,
+    pub(crate) pumps: Vec<Product>,
     gateway: Product,
 }
 
@@ -46,14 +46,17 @@ fn text(value: &Value, path: &str) -> String {
 impl Scene {
     /// Makes what is not there yet; a data folder that was used before goes on as it was, except for the receiver's
     /// address.
-    pub async fn build(api: &Api, receiver: SocketAddr) -> Result<Scene> {
+    pub(crate) async fn build(api: &Api, receiver: SocketAddr) -> Result<Scene> {
         let account = json!({"username": USERNAME, "password": PASSWORD});
         let signed_up = api.post("", "/v1/users", &account).await;
         let signed_in = api.sign_in(SIGN_IN.to_owned()).await;
         let token = match (signed_in, signed_up) {
             (Ok(answer), _) => text(&answer, "/access_token"),
             (Err(_), Err(error)) | (Err(error), _) => {
-                return Err(format!("the data folder holds other accounts; give the demo a folder of its own ({error})").into());
+                return Err(format!(
+                    "the data folder holds other accounts; give the demo a folder of its own ({error})"
+                )
+                .into());
             }
         };
         let orgs = api.get(&token, "/v1/orgs").await?;
@@ -69,7 +72,9 @@ impl Scene {
             product(api, &token, &org, "Pump mk2", 13, "e00fce68bbbbbbbbbbbb0002").await?,
         ];
         let gateway = product(api, &token, &org, "Gateway", 26, "e00fce68cccccccccccc0003").await?;
-        for old in api.get(&token, &format!("/v1/orgs/{org}/integrations")).await?.as_array().into_iter().flatten() {
+        for old in
+            api.get(&token, &format!("/v1/orgs/{org}/integrations")).await?.as_array().into_iter().flatten()
+        {
             let id = text(old, "/id");
             if old.pointer("/name").is_some_and(|name| name == "Telemetry to lake" || name == "Position") {
                 api.delete(&token, &format!("/v1/orgs/{org}/integrations/{id}")).await?;
@@ -88,7 +93,7 @@ impl Scene {
     }
 
     /// Publishes the event of this turn as one of the devices.
-    pub async fn publish(&self, api: &Api, turn: u64) -> Result<()> {
+    pub(crate) async fn publish(&self, api: &Api, turn: u64) -> Result<()> {
         #[allow(clippy::cast_precision_loss, reason = "only the look of a changing temperature")]
         let wave = (turn as f64 / 9.0).sin();
         let (product, name, data) = match turn % 3 {
@@ -104,7 +109,14 @@ impl Scene {
     }
 }
 
-async fn product(api: &Api, token: &str, org: &str, name: &str, platform: i64, device: &str) -> Result<Product> {
+async fn product(
+    api: &Api,
+    token: &str,
+    org: &str,
+    name: &str,
+    platform: i64,
+    device: &str,
+) -> Result<Product> {
     let existing = api.get(token, &format!("/v1/orgs/{org}/products")).await?;
     let found = existing["products"].as_array().into_iter().flatten().find(|p| p["name"] == name).cloned();
     let found = match found {

@@ -48,10 +48,11 @@ impl Address {
     ) -> Option<Address> {
         let source = reader.required_text(FIELD)?;
         let source = source.trim();
+        sensitive.extend(password(source));
         let checked = match reader.template(FIELD, source)? {
             Text::Literal(literal) => resolve(&literal, policy).map(|resolved| {
-                sensitive.extend(Url::parse(&literal).ok().and_then(|url| url.password().map(str::to_owned)));
-                sensitive.extend(resolved.authorization.clone());
+                let credentials = resolved.authorization.as_deref().and_then(|basic| basic.split(' ').nth(1));
+                sensitive.extend(credentials.map(str::to_owned));
                 Address::Fixed(resolved)
             }),
             Text::Template(template) => check_start(source, policy).map(|()| Address::Rendered(template)),
@@ -99,6 +100,14 @@ pub(super) fn shown_host(url: &str) -> String {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     host.rsplit_once(':').filter(|(_, last)| port(last)).map_or(host, |(host, _)| host).to_owned()
+}
+
+/// The password that stands in a url.
+fn password(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (credentials, _) = rest.split(['/', '?', '#']).next()?.rsplit_once('@')?;
+    let (_, password) = credentials.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
 }
 
 fn resolve(url: &str, policy: &AddressPolicy) -> Result<Resolved, String> {

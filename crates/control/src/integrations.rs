@@ -1,0 +1,246 @@
+//! Integrations in all three places: listing, reading, creating, changing and deleting them (contract 1.1, 1.2, 3).
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use tributary_domain::{
+    IntegrationId, MemberId, Owner, ProductId,
+    access::{Action, Actor},
+    integration::{Config, Integration, Member},
+    sensitive,
+};
+use tributary_store::{
+    history::Counts,
+    integrations::{NotWritten, Seen, Which},
+    members::MemberKey,
+};
+
+use crate::{
+    Control, Error,
+    drafting::Checked,
+    place::{ATTEMPTS, Found, Place, PlaceKey, changed_meanwhile, refusal, shared_integration},
+};
+
+/// A product on which an integration executes, as an organization shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// The membership.
+    pub member: Member,
+    /// The product's slug.
+    pub slug: String,
+    /// The product's name.
+    pub name: String,
+}
+
+/// An integration as it is shown in a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The integration, sensitive values masked.
+    pub integration: Integration,
+    /// In a product: its membership.
+    pub member: Option<Member>,
+    /// What was counted since 00:00 UTC: over all products, or in a product for its member.
+    pub today: Counts,
+    /// In an organization: the products with their names.
+    pub products: Vec<MemberView>,
+    /// When it was asked for: the newest log entries, newest first.
+    pub logs: Option<Vec<Value>>,
+}
+
+impl Control {
+    /// The integrations of a place, oldest first.
+    ///
+    /// # Errors
+    /// When the place is not the caller's to look at.
+    pub async fn list_integrations(&self, actor: &Actor, key: PlaceKey<'_>) -> Result<Vec<View>, Error> {
+        let place = self.place(actor, key, Action::ListIntegrations).await?;
+        let (owner, today) = (place.owner(), self.now().day());
+        Ok(match &place {
+            Place::Sandbox(user) => {
+                let counts = self.store.day_of_owner(owner, today).await?;
+                let all = self.store.integrations(Which::Sandbox(*user)).await?;
+                let count = |id: &IntegrationId| counts.get(id).copied().unwrap_or_default();
+                all.into_iter().map(|one| View { today: count(&one.id), ..view(one, None) }).collect()
+            }
+            Place::Product(product) => {
+                let counts = self.store.day_of_product(owner, product.id, today).await?;
+                let count = |id: &MemberId| counts.get(id).copied().unwrap_or_default();
+                let all = self.store.integrations(Which::In(owner, product.id)).await?;
+                let member =
+                    |one: &Integration| one.members.iter().find(|m| m.product == product.id).copied();
+                let view = |one: Integration| {
+                    let member = member(&one)?;
+                    Some(View { today: count(&member.id), ..view(one, Some(member)) })
+                };
+                all.into_iter().filter_map(view).collect()
+            }
+            Place::Org(_) => {
+                let counts = self.store.day_of_owner(owner, today).await?;
+                let count = |id: &IntegrationId| counts.get(id).copied().unwrap_or_default();
+                let names = self.product_names(owner).await?;
+                let all = self.store.integrations(Which::Of(owner)).await?;
+                let view = |one: Integration| View {
+                    today: count(&one.id),
+                    products: member_views(&one, &names),
+                    ..view(one, None)
+                };
+                all.into_iter().map(view).collect()
+            }
+        })
+    }
+
+    /// One integration with its log.
+    ///
+    /// # Errors
+    /// When there is none, or it is not the caller's to look at.
+    pub async fn get_integration(&self, actor: &Actor, key: PlaceKey<'_>, id: &str) -> Result<View, Error> {
+        let place = self.place(actor, key, Action::GetIntegration).await?;
+        let found = self.find_integration(&place, id).await?;
+        let owner = place.owner();
+        let logs = match found.member {
+            Some(member) => self.store.log_of_member(owner, member.id).await?,
+            None => self.store.log_of_integration(owner, found.integration.id).await?,
+        };
+        let shown = self.view_in(&place, found).await?;
+        Ok(View { logs: Some(logs), ..shown })
+    }
+
+    /// Creates an integration from a request's body.
+    ///
+    /// # Errors
+    /// Every wrong field at once; [`Error::PlanRequired`] in an organization whose plan does not include it.
+    pub async fn create_integration(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+        body: Map<String, Value>,
+    ) -> Result<View, Error> {
+        let place = self.place_to_write(actor, key, Action::CreateIntegration).await?;
+        let Checked { config, products } = self.check_draft(&place, body, None).await?;
+        let products = match &place {
+            Place::Sandbox(_) => Vec::new(),
+            Place::Product(product) => vec![product.id],
+            Place::Org(_) => products.unwrap_or_default(),
+        };
+        let new = self.new_integration(place.owner(), config, self.new_members(&products));
+        match self.store.create_integration(&new, self.by(actor)).await? {
+            Ok(()) => {}
+            Err(why) => return Err(refusal(why, &new.id.to_string())),
+        }
+        self.refresh_routes(&[&new]).await?;
+        let member = if matches!(place, Place::Product(_)) { new.members.first().copied() } else { None };
+        self.view_in(&place, Found { integration: new, member }).await
+    }
+
+    /// Replaces an integration's configuration by that of a request's body, and in an organization its list of products
+    /// where the body has one.
+    ///
+    /// # Errors
+    /// As [`Control::create_integration`], and 409 `shared_integration` in a product that shares it.
+    pub async fn replace_integration(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+        id: &str,
+        body: Map<String, Value>,
+    ) -> Result<View, Error> {
+        let place = self.place_to_write(actor, key, Action::UpdateIntegration).await?;
+        for _ in 0..ATTEMPTS {
+            let Found { integration: old, member } = self.find_integration(&place, id).await?;
+            if member.is_some() && old.is_shared() {
+                return Err(shared_integration(&old));
+            }
+            let Checked { config, products } = self.check_draft(&place, body.clone(), Some(&old)).await?;
+            let members = products.map(|products| self.new_members(&products));
+            let only = member.map(|member| member.id);
+            let (owner, seen) = (place.owner(), Seen::of(&old));
+            let write = self.store.replace_integration(
+                owner,
+                seen,
+                &config,
+                members.as_deref(),
+                only,
+                self.by(actor),
+            );
+            match write.await? {
+                Ok(new) => {
+                    self.refresh_routes(&[&old, &new]).await?;
+                    return self.view_in(&place, Found { integration: new, member }).await;
+                }
+                Err(NotWritten::Changed | NotWritten::Gone | NotWritten::Shared) => {}
+                Err(why) => return Err(refusal(why, id)),
+            }
+        }
+        Err(changed_meanwhile())
+    }
+
+    /// Deletes an integration: in an organization for all its products, in a product for this one alone.
+    ///
+    /// # Errors
+    /// When there is none, or it is not the caller's to delete; [`Error::PlanRequired`].
+    pub async fn delete_integration(&self, actor: &Actor, key: PlaceKey<'_>, id: &str) -> Result<(), Error> {
+        let place = self.place_to_write(actor, key, Action::RemoveIntegration).await?;
+        let found = self.find_integration(&place, id).await?;
+        let (owner, by) = (place.owner(), self.by(actor));
+        let deleted = match found.member {
+            Some(member) => self.store.remove_member(owner, MemberKey::Id(member.id), by).await?,
+            None => self.store.delete_integration(owner, found.integration.id, by).await?,
+        };
+        let old = deleted.map_err(|why| refusal(why, id))?;
+        self.refresh_routes(&[&old]).await
+    }
+
+    /// A new integration, not stored yet.
+    pub(crate) fn new_integration(&self, owner: Owner, config: Config, members: Vec<Member>) -> Integration {
+        let (id, now) = (IntegrationId(self.new_id()), self.now());
+        Integration { id, owner, config, members, created_at: now, updated_at: now }
+    }
+
+    /// New memberships of these products.
+    pub(crate) fn new_members(&self, products: &[ProductId]) -> Vec<Member> {
+        products.iter().map(|product| Member { id: MemberId(self.new_id()), product: *product }).collect()
+    }
+
+    /// One integration as it is shown in a place, without its log.
+    pub(crate) async fn view_in(&self, place: &Place, found: Found) -> Result<View, Error> {
+        let (owner, today) = (place.owner(), self.now().day());
+        let rows = match found.member {
+            Some(member) => self.store.history_of_member(owner, member.id, [today; 2]).await?,
+            None => self.store.history_of_integration(owner, found.integration.id, [today; 2]).await?,
+        };
+        let mut shown = view(found.integration, found.member);
+        for row in rows {
+            shown.today += row.counts;
+        }
+        if matches!(place, Place::Org(_)) {
+            shown.products = member_views(&shown.integration, &self.product_names(owner).await?);
+        }
+        Ok(shown)
+    }
+
+    /// Slug and name of every product of an owner.
+    pub(crate) async fn product_names(
+        &self,
+        owner: Owner,
+    ) -> Result<HashMap<ProductId, (String, String)>, Error> {
+        let products = self.store.products_of_owner(owner).await?;
+        Ok(products.into_iter().map(|product| (product.id, (product.slug, product.name))).collect())
+    }
+}
+
+fn view(mut integration: Integration, member: Option<Member>) -> View {
+    integration.config = sensitive::mask(&integration.config);
+    View { integration, member, today: Counts::default(), products: Vec::new(), logs: None }
+}
+
+/// The members of an integration with the names of their products.
+pub(crate) fn member_views(
+    integration: &Integration,
+    names: &HashMap<ProductId, (String, String)>,
+) -> Vec<MemberView> {
+    let view = |member: &Member| {
+        let (slug, name) = names.get(&member.product).cloned().unwrap_or_default();
+        MemberView { member: *member, slug, name }
+    };
+    integration.members.iter().map(view).collect()
+}
