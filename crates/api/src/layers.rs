@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use axum::{
     body::to_bytes,
     extract::Request,
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -24,6 +24,25 @@ pub(crate) async fn nowhere() -> ApiError {
 /// The answer for a method that a path does not take.
 pub(crate) async fn no_such_method() -> ApiError {
     ApiError::of_status(StatusCode::METHOD_NOT_ALLOWED, None)
+}
+
+/// Reads `/v1/orgs/` as `/v1/orgs`. The end of an event prefix (`/v1/events/climate/`) is the caller's and stays.
+pub(crate) async fn trim_slash(mut request: Request) -> Request {
+    if let Some(uri) = without_slash(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+fn without_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
+    if path.contains("/events/") {
+        return None;
+    }
+    match uri.query() {
+        Some(query) => format!("{path}?{query}").parse().ok(),
+        None => path.parse().ok(),
+    }
 }
 
 /// Answers 500 when a handler panics; the panic itself is told on standard error by the panic hook.
@@ -61,4 +80,42 @@ pub(crate) async fn errors_as_json(response: Response) -> Response {
         answer.headers_mut().insert(header::ALLOW, allow.clone());
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use axum::{Router, body::Body, middleware::from_fn, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_told_as_an_internal_error_and_no_more() {
+        async fn panics() {
+            panic!("the secret cause");
+        }
+        let router = Router::new().route("/", get(panics)).layer(from_fn(catch_panic));
+        let answer = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(answer.into_body(), DETAIL_BYTES).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"], "internal_error");
+        assert!(!body.to_string().contains("secret"), "{body}");
+    }
+
+    #[test]
+    fn a_slash_at_the_end_does_not_count_except_in_an_event_prefix() {
+        for (given, read) in [
+            ("/v1/orgs/", Some("/v1/orgs")),
+            ("/v1/orgs/?page=1", Some("/v1/orgs?page=1")),
+            ("/v1/devices/events/", Some("/v1/devices/events")),
+            ("/v1/events/climate/", None),
+            ("/v1/orgs", None),
+            ("/", None),
+        ] {
+            let trimmed = without_slash(&given.parse().unwrap()).map(|uri| uri.to_string());
+            assert_eq!(trimmed.as_deref(), read, "{given}");
+        }
+    }
 }

@@ -20,12 +20,13 @@ mod ops;
 mod orgs;
 mod products;
 mod team;
+mod test_run;
 mod users;
 
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::{from_fn, from_fn_with_state, map_response},
+    middleware::{from_fn, from_fn_with_state, map_request, map_response},
 };
 use tributary_control::Control;
 use tributary_domain::limits;
@@ -47,13 +48,14 @@ pub struct AppState {
 
 /// All routes of the API, with what every request passes through.
 pub fn router(state: AppState) -> Router {
-    Router::new()
+    let routes = Router::new()
         .merge(oauth::routes())
         .merge(users::routes())
         .merge(orgs::routes())
         .merge(team::routes())
         .merge(products::routes())
         .merge(devices::routes())
+        .merge(test_run::routes())
         .merge(events::routes())
         .merge(streams::routes())
         .merge(ops::routes())
@@ -64,5 +66,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), request_limit::limit))
         .layer(from_fn(layers::catch_panic))
         .layer(map_response(layers::errors_as_json))
-        .with_state(state)
+        .with_state(state);
+    // Around the routes: a layer of theirs would see the path only after it was looked up.
+    Router::new().fallback_service(routes).layer(map_request(layers::trim_slash))
 }

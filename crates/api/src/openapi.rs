@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{devices, events, oauth, ops, orgs, products, streams, team, users};
+use crate::{devices, events, oauth, ops, orgs, products, streams, team, test_run, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -49,6 +49,9 @@ use crate::{devices, events, oauth, ops, orgs, products, streams, team, users};
         devices::claim,
         devices::update_own,
         devices::unclaim,
+        test_run::sandbox,
+        test_run::product,
+        test_run::org,
         events::publish_sandbox,
         events::publish_product,
         events::publish_batch,

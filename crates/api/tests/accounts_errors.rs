@@ -134,3 +134,24 @@ async fn a_body_of_unannounced_length_is_bounded_as_well() {
     let answer = app.send(request).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (413, &json!("payload_too_large")));
 }
+
+#[tokio::test]
+async fn a_general_limit_of_requests_can_be_set() {
+    let app = TestApp::limited(2).await;
+    for status in [400, 400, 429] {
+        assert_eq!(app.get("", "/v1/orgs").await.0, status);
+    }
+    let answer = app.send(Request::get("/v1/orgs").body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (&answer.json()["error"], &answer.headers["retry-after"]),
+        (&json!("too_many_requests"), &"60".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_path_does_not_count() {
+    let app = TestApp::new().await;
+    let me = app.signed_up_user().await;
+    assert_eq!(app.get(&me.token, "/v1/orgs/").await, (200, json!({"organizations": []})));
+    assert_eq!(app.get(&me.token, "/v1/nowhere/").await.0, 404);
+}

@@ -28,6 +28,7 @@ mod sign_in_limits;
 mod slugs;
 pub mod streaming;
 pub mod team;
+pub mod test_run;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tokens;

@@ -209,7 +209,7 @@ mod tests {
             body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             match read(basic, body.clone()).unwrap_err() {
                 Error::Refused { code: got, .. } | Error::Invalid { code: got, .. } => {
-                    assert_eq!(got, code, "{body}")
+                    assert_eq!(got, code, "{body}");
                 }
                 other => panic!("{other}"),
             }

@@ -84,6 +84,16 @@ impl TestApp {
         TestApp { router: router(state), _folder: folder }
     }
 
+    /// An empty one that takes so many requests a minute from one address.
+    pub(crate) async fn limited(per_minute: u32) -> TestApp {
+        let folder = tempfile::tempdir().unwrap();
+        let accounts = AccountSettings::default();
+        let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
+        let request_limit = RequestLimit::new(per_minute);
+        let state = AppState { control, request_limit, open_streams: OpenStreams::new(100) };
+        TestApp { router: router(state), _folder: folder }
+    }
+
     /// Sends any request.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();

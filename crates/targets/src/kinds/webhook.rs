@@ -475,8 +475,13 @@ mod tests {
         assert_snapshot!(error(json!({"headers": {"Ho{{missing}}st": "x"}})), @r#"headers: "Host" is set by the server itself"#);
         assert_snapshot!(error(json!({"url": "https://{{{text}}}/"})), @"url: a value in the host may only have letters, digits, '.', '-' and '_'");
         assert_snapshot!(error(json!({"url": "{{{kind}}}"})), @"url: must be an http or https address");
-        let mebibyte = "x".repeat(1024 * 1024);
-        assert_snapshot!(error(json!({"body": format!("{mebibyte}{{{{value}}}}")})), @"");
+        let long = json!({"text": "x".repeat(16_000)}).to_string();
+        let error = |config| render(config, &long).unwrap_err();
+        let many = |tag: &str| tag.repeat(70);
+        assert_snapshot!(error(json!({"body": many("{{text}}")})), @"body: the rendered text is longer than 1048576 bytes");
+        assert_snapshot!(error(json!({"json": {"a": many("{{text}}")}})), @"json: the rendered text is longer than 1048575 bytes");
+        assert_snapshot!(error(json!({"query": {"a": many("{{text}}")}})), @"query: the rendered text is longer than 1048576 bytes");
+        assert_snapshot!(error(json!({"url": format!("https://example.com/{}", many("{{text}}"))})), @"url: the rendered text is longer than 1048576 bytes");
     }
 
     #[test]
