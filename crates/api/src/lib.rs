@@ -13,15 +13,22 @@ pub mod openapi;
 pub mod request_limit;
 pub mod streams;
 
+mod at;
+mod described;
 mod devices;
 mod events;
+mod history;
+mod integrations;
 mod oauth;
 mod ops;
 mod orgs;
 mod products;
+mod secrets;
+mod sharing;
 mod team;
 mod test_run;
 mod users;
+mod webhooks;
 
 use axum::{
     Router,
@@ -56,6 +63,11 @@ pub fn router(state: AppState) -> Router {
         .merge(products::routes())
         .merge(devices::routes())
         .merge(test_run::routes())
+        .merge(integrations::routes())
+        .merge(sharing::routes())
+        .merge(webhooks::routes())
+        .merge(history::routes())
+        .merge(secrets::routes())
         .merge(events::routes())
         .merge(streams::routes())
         .merge(ops::routes())

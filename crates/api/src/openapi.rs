@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{devices, events, oauth, ops, orgs, products, streams, team, test_run, users};
+use crate::{described, devices, events, oauth, ops, orgs, products, streams, team, test_run, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -73,8 +73,10 @@ struct Description;
 
 /// The description as JSON.
 pub fn json() -> String {
+    let mut description = Description::openapi();
+    described::describe(&mut description);
     // It is made of constants, so it always serializes; a test reads it.
-    Description::openapi().to_pretty_json().unwrap_or_default()
+    description.to_pretty_json().unwrap_or_default()
 }
 
 #[cfg(test)]

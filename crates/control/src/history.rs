@@ -8,7 +8,8 @@ use tributary_domain::{
     limits,
     time::{DAY_MS, HOUR_MS},
 };
-use tributary_store::history::{Counts, DayRow};
+pub use tributary_store::history::Counts;
+use tributary_store::history::DayRow;
 
 use crate::{Control, Error, place::PlaceKey};
 

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES};
 
-pub use headers::is_sensitive_header;
-
 use self::{address::Address, defaults::Defaults, headers::Headers, pairs::Pairs, payload::Payload};
 use super::{check_common, field, flag};
 use crate::{
@@ -270,6 +268,11 @@ mod tests {
 
         event=door%2Ffront&data=my%20data&published_at=2024-01-02T03%3A04%3A05.678Z&coreid=d1
         ");
+    }
+
+    #[test]
+    fn without_a_body_and_defaults_nothing_is_sent() {
+        assert_snapshot!(request(json!({"noDefaults": true})), @"POST https://example.com/in");
     }
 
     #[test]

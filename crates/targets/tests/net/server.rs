@@ -17,7 +17,7 @@ use tokio::{
 
 /// What it does once it has read a request.
 #[derive(Clone)]
-pub enum Act {
+pub(crate) enum Act {
     /// Writes these bytes and waits for the next request.
     Reply(Vec<u8>),
     /// Writes these bytes and closes.
@@ -27,16 +27,16 @@ pub enum Act {
 }
 
 /// A reply with a body.
-pub fn reply(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn reply(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status} Something\r\n{headers}content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
 #[derive(Clone)]
-pub struct Server {
-    pub address: SocketAddr,
-    pub connections: Arc<AtomicUsize>,
-    pub requests: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) requests: Arc<Mutex<Vec<String>>>,
     closed: watch::Sender<usize>,
     act: Act,
 }
@@ -72,11 +72,11 @@ impl Server {
         server
     }
 
-    pub async fn start(act: Act) -> Server {
+    pub(crate) async fn start(act: Act) -> Server {
         Server::start_with(act, |stream| async { Ok(stream) }).await
     }
 
-    pub async fn start_tls(act: Act, acceptor: tokio_rustls::TlsAcceptor) -> Server {
+    pub(crate) async fn start_tls(act: Act, acceptor: tokio_rustls::TlsAcceptor) -> Server {
         Server::start_with(act, move |stream| acceptor.accept(stream)).await
     }
 
@@ -102,15 +102,15 @@ impl Server {
     }
 
     /// Waits until this many connections are closed.
-    pub async fn closed(&self, count: usize) {
+    pub(crate) async fn closed(&self, count: usize) {
         self.closed.subscribe().wait_for(|closed| *closed >= count).await.unwrap();
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub fn request(&self, n: usize) -> String {
+    pub(crate) fn request(&self, n: usize) -> String {
         self.requests.lock()[n].clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderName, HeaderValue};
-use tributary_domain::limits::RENDERED_BYTES;
+use tributary_domain::{limits::RENDERED_BYTES, sensitive::is_sensitive_header};
 use tributary_template::Scope;
 
 use crate::{
@@ -25,13 +25,6 @@ const NOT_SETTABLE: [&str; 10] = [
 ];
 const BAD_NAME: &str = "is not the name of a header";
 const BAD_VALUE: &str = "must not have line breaks or other control characters";
-
-/// Whether the value of this header is never given back (contract 3.1).
-pub fn is_sensitive_header(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let ends = ["key", "token", "secret"].iter().any(|end| name.ends_with(end));
-    matches!(&*name, "authorization" | "proxy-authorization") || (name.starts_with("x-") && ends)
-}
 
 /// The user's headers and credentials.
 #[derive(Debug, Default)]

@@ -1,0 +1,125 @@
+//! Integrations over HTTP, in all three places (contract 1.1, 1.2 and 3).
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri, header},
+    routing::get,
+};
+use serde_json::{Map, Value, json};
+use tributary_control::integrations::{MemberView, View};
+use tributary_domain::Owner;
+
+use crate::{
+    ApiError, AppState,
+    at::{At, ORG, PRODUCT, SANDBOX},
+    auth::Caller,
+    body::Body,
+};
+
+pub(crate) fn routes() -> Router<AppState> {
+    let mut router = Router::new();
+    for place in [SANDBOX, PRODUCT, ORG] {
+        router = router
+            .route(&format!("{place}/integrations"), get(list).post(create))
+            .route(&format!("{place}/integrations/{{id}}"), get(show).put(replace).delete(remove));
+    }
+    router
+}
+
+/// An integration: its id in the place, every configured field, and what is known of it besides.
+pub(crate) fn shown(view: &View) -> Map<String, Value> {
+    let integration = &view.integration;
+    let mut body = Map::with_capacity(integration.config.len() + 8);
+    let id = view.member.map_or_else(|| json!(integration.id), |member| json!(member.id));
+    body.insert("id".to_owned(), id);
+    body.extend(integration.config.clone());
+    let mut add = |key: &str, value: Value| body.insert(key.to_owned(), value);
+    add("created_at", json!(integration.created_at));
+    add("updated_at", json!(integration.updated_at));
+    add("today", json!(view.today));
+    if matches!(integration.owner, Owner::Org(_)) {
+        let products: Vec<_> = integration.members.iter().map(|member| member.product).collect();
+        add("product_ids", json!(products));
+        add("shared", json!(integration.is_shared()));
+        match view.member {
+            Some(_) => add("org_integration_id", json!(integration.id)),
+            None => add("products", shown_members(&view.products)),
+        };
+    }
+    if let Some(logs) = &view.logs {
+        add("logs", json!(logs));
+    }
+    body
+}
+
+/// The products of an integration, as its organization sees them.
+pub(crate) fn shown_members(members: &[MemberView]) -> Value {
+    let shown = |view: &MemberView| {
+        let (product, member) = (view.member.product, view.member.id);
+        json!({"id": product, "slug": view.slug, "name": view.name, "integration_id": member})
+    };
+    members.iter().map(shown).collect()
+}
+
+/// An answer `{"integration":{…}}`.
+pub(crate) fn wrapped(view: &View) -> Json<Value> {
+    Json(json!({"integration": shown(view)}))
+}
+
+/// The answer to a creation: the integration with `ok` and its address.
+pub(crate) fn created(view: &View, path: &str, headers: &HeaderMap) -> (StatusCode, Json<Value>) {
+    let mut body = shown(view);
+    let is_webhook = view.integration.text("integration_type") == "Webhook";
+    let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
+    let address = format!("{}{}/{id}", origin(headers), path.trim_end_matches('/'));
+    body.insert(if is_webhook { "hookUrl" } else { "integrationUrl" }.to_owned(), address.into());
+    body.insert("ok".to_owned(), true.into());
+    (StatusCode::CREATED, Json(Value::Object(body)))
+}
+
+/// How the caller addressed us, as far as its headers say so; else nothing, which makes an address relative.
+fn origin(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    text(header::HOST.as_str()).map(|host| format!("{scheme}://{host}")).unwrap_or_default()
+}
+
+async fn list(State(state): State<AppState>, Caller(actor): Caller, at: At) -> Result<Json<Value>, ApiError> {
+    let all = state.control.list_integrations(&actor, at.key()).await?;
+    Ok(Json(all.iter().map(shown).collect()))
+}
+
+async fn create(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    at: At,
+    uri: Uri,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let view = state.control.create_integration(&actor, at.key(), body).await?;
+    Ok(created(&view, uri.path(), &headers))
+}
+
+async fn show(State(state): State<AppState>, Caller(actor): Caller, at: At) -> Result<Json<Value>, ApiError> {
+    Ok(wrapped(&state.control.get_integration(&actor, at.key(), &at.id).await?))
+}
+
+async fn replace(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    at: At,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    Ok(wrapped(&state.control.replace_integration(&actor, at.key(), &at.id, body).await?))
+}
+
+async fn remove(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    at: At,
+) -> Result<StatusCode, ApiError> {
+    state.control.delete_integration(&actor, at.key(), &at.id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
