@@ -1,7 +1,7 @@
 //! Who is calling: the token of a request (contract 2.1).
 //!
 //! A token may stand in the `Authorization` header, in the query, or in a form body. The body can be read only once, so
-//! [`find_token`] reads form bodies (and no others) before the handlers, and leaves what it found in the request.
+//! `find_token` reads form bodies (and no others) before the handlers, and leaves what it found in the request.
 
 use std::{
     convert::Infallible,

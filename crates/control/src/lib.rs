@@ -1,6 +1,6 @@
 //! The use-cases of the control plane: one file per noun, the only caller of the store for writes.
 //!
-//! A use-case takes the [`Actor`](tributary_domain::access::Actor) first, asks [`access`] once, applies rules from
+//! A use-case takes the [`Actor`] first, asks [`access`] once, applies rules from
 //! `tributary_domain`, writes one store transaction, and refreshes the routes that it changed. Faces (the REST API, the
 //! console) call these and hold no rule of their own.
 
