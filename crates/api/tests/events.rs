@@ -25,8 +25,10 @@ struct Listener {
 
 impl Listener {
     async fn open(app: &TestApp, token: &str, path: &str) -> Listener {
-        let request =
-            Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}")).body(Body::empty()).unwrap();
+        let request = Request::get(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::empty())
+            .unwrap();
         let response = app.raw(request).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
@@ -176,7 +178,8 @@ async fn a_batch_keeps_its_good_lines_and_answers_for_each() {
     let lines = "{\"name\":\"one\",\"data\":\"1\"}\r\n\n{\"name\":\"\"}\nnonsense\n[1]\n{\"name\":\"two\"}\n";
     let (status, answer) = batch(&s, "application/x-ndjson; charset=utf-8", lines).await;
     assert_eq!((status, &answer["ok"]), (200, &json!(false)));
-    let oks: Vec<bool> = answer["results"].as_array().unwrap().iter().map(|r| r["ok"].as_bool().unwrap()).collect();
+    let oks: Vec<bool> =
+        answer["results"].as_array().unwrap().iter().map(|r| r["ok"].as_bool().unwrap()).collect();
     assert_eq!(oks, [true, false, false, false, true]);
     for result in answer["results"].as_array().unwrap().iter().filter(|r| r["ok"] == false) {
         assert!(result["error"].is_string() && result["error_description"].is_string(), "{result}");
@@ -201,9 +204,11 @@ async fn an_event_of_the_organization_happens_in_every_product() {
     let second = s.app.product(&s.me, &s.org).await;
     let org = s.org["slug"].as_str().unwrap();
     let mut stream = Listener::open(&s.app, &s.me.token, &format!("/v1/orgs/{org}/events")).await;
-    let (status, _) = s.app.post(&s.me.token, &format!("/v1/orgs/{org}/events"), json!({"name": "all"})).await;
+    let (status, _) =
+        s.app.post(&s.me.token, &format!("/v1/orgs/{org}/events"), json!({"name": "all"})).await;
     assert_eq!(status, 200);
-    let mut products = [stream.event().await.1["productID"].clone(), stream.event().await.1["productID"].clone()];
+    let mut products =
+        [stream.event().await.1["productID"].clone(), stream.event().await.1["productID"].clone()];
     products.sort_by_key(Value::as_i64);
     assert_eq!(products, [s.product["id"].clone(), second["id"].clone()]);
 }

@@ -82,7 +82,8 @@ impl Control {
         let member = self.member_to_test(&place, &found, request.product.as_deref()).await?;
         let integration = &found.integration;
         let Some(route) = self.routes.route(integration, member).await? else {
-            let why = "the stored configuration is no longer accepted; edit the integration to see what is wrong";
+            let why =
+                "the stored configuration is no longer accepted; edit the integration to see what is wrong";
             return Ok(TestResult::Failed(why.to_owned()));
         };
         let mut id = [0; 16];
