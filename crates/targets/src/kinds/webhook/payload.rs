@@ -54,11 +54,11 @@ impl Payload {
     fn read_json(reader: &mut Reader<'_>) -> Option<Payload> {
         match reader.given("json")? {
             Value::Object(object) => Some(Payload::Json(JsonTemplate::compile(reader, "json", object))),
-            Value::Array(_) => {
+            Value::String(_) => reader.text_template("json").map(Payload::JsonText),
+            _ => {
                 reader.error("json", "must be an object or a text; a text can also be that of a list");
                 None
             }
-            _ => reader.text_template("json").map(Payload::JsonText),
         }
     }
 
