@@ -87,7 +87,7 @@ impl Scene {
             "product_ids": pumps.iter().map(|pump| pump.id).collect::<Vec<_>>(),
         });
         let shared = text(&api.post(&token, &format!("/v1/orgs/{org}/integrations"), &shared).await?, "/id");
-        let position = json!({"event": "loc", "name": "Position", "url": format!("http://{receiver}/positions"), "json": {"lat": "{{{lat}}}", "lng": "{{{lng}}}"}});
+        let position = json!({"event": "loc", "name": "Position", "url": format!("http://{receiver}/positions"), "noDefaults": true, "json": {"device": "{{{PARTICLE_DEVICE_ID}}}", "lat": "{{{lat}}}", "lng": "{{{lng}}}"}});
         api.post(&token, &format!("/v1/products/{}/integrations", gateway.id), &position).await?;
         Ok(Scene { token, org, shared, pumps, gateway })
     }
