@@ -97,11 +97,12 @@ impl Control {
         let place = self.place(actor, key, Action::GetIntegration).await?;
         let found = self.find_integration(&place, id).await?;
         let owner = place.owner();
-        let logs = match found.member {
-            Some(member) => self.store.log_of_member(owner, member.id).await?,
-            None => self.store.log_of_integration(owner, found.integration.id).await?,
-        };
+        // Counts first: what they count is then in the log, also when a batch is committed between the two readings.
         let shown = self.view_in(&place, found).await?;
+        let logs = match shown.member {
+            Some(member) => self.store.log_of_member(owner, member.id).await?,
+            None => self.store.log_of_integration(owner, shown.integration.id).await?,
+        };
         Ok(View { logs: Some(logs), ..shown })
     }
 

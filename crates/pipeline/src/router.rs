@@ -25,9 +25,9 @@ use crate::{
 const READ_EVENTS: usize = 512;
 /// Bytes taken from the log at once.
 const READ_BYTES: usize = 4 * 1024 * 1024;
-/// Window permits in all: a slot holds one, and one more per [`WEIGHT_BYTES`] that were rendered for it.
+/// Window permits in all: a slot holds one, and one more per 4 KiB that were rendered for it.
 pub const WINDOW_PERMITS: usize = 8_192;
-/// See [`WINDOW_PERMITS`], in bytes.
+/// Rendered bytes for which a slot holds one more permit.
 const WEIGHT_BYTES: usize = 4 * 1024;
 /// Most permits that one slot holds, so that the largest event still fits the window.
 const SLOT_WEIGHT_MAX: usize = WINDOW_PERMITS / 8;
