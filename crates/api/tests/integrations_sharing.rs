@@ -439,3 +439,19 @@ async fn an_id_reaches_an_integration_only_in_its_own_place() {
         assert_eq!(w.app.delete(&w.owner.token, &path).await.0, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn of_two_products_that_separate_at_the_same_moment_one_does_and_the_other_is_left_alone_with_the_rest()
+{
+    let w = world("basic").await;
+    let made = w.share(&[0, 1]).await;
+    let separate = async |at: usize| {
+        let path = w.product_path(at, &format!("/{}/separate", World::member(&made, &w.products[at])));
+        w.app.post(&w.owner.token, &path, with(CONFIG(), "name", json!("ours"))).await
+    };
+    let (one, other) = tokio::join!(separate(0), separate(1));
+    let mut answers = [(one.0, one.1["error"].clone()), (other.0, other.1["error"].clone())];
+    answers.sort_by_key(|(status, _)| *status);
+    assert_eq!(answers, [(201, Value::Null), (409, json!("not_shared"))]);
+    assert_eq!(w.look(&made["id"]).await["product_ids"].as_array().unwrap().len(), 1);
+}

@@ -82,6 +82,14 @@ CREATE TABLE members (
 );
 CREATE INDEX members_by_product ON members (product_id);
 
+-- Members that were merged into another one of the same product: what was under way for them counts there.
+CREATE TABLE merged_members (
+    member_id TEXT PRIMARY KEY,
+    into_id   TEXT NOT NULL,
+    at        BIGINT NOT NULL
+);
+CREATE INDEX merged_members_by_into ON merged_members (into_id);
+
 -- One row per integration, member and UTC day. member_id is '' for sandbox integrations.
 CREATE TABLE counters (
     integration_id TEXT NOT NULL,
@@ -115,6 +123,8 @@ CREATE TABLE logs (
     entry          TEXT NOT NULL                 -- JSON {"v":1,"entry":{…}}, secrets masked
 );
 CREATE INDEX logs_by_member ON logs (integration_id, member_id, success, id);
+-- A member's log is read whatever integration it belonged to at the time.
+CREATE INDEX logs_by_one_member ON logs (member_id, success, id);
 CREATE INDEX logs_by_at ON logs (at);
 
 -- Deliveries that wait: for a retry, or because their destination is slow or full.

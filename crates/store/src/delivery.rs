@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use tributary_domain::{
     IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId, access::Role, ids::InvalidId, limits,
     outcome::Outcome,
@@ -239,6 +239,7 @@ impl Store {
             ("DELETE FROM counters WHERE day < $1", cutoff.day()),
             ("DELETE FROM product_hours WHERE hour < $1", cutoff.hour()),
             ("DELETE FROM logs WHERE at < $1", cutoff.0),
+            ("DELETE FROM merged_members WHERE at < $1", cutoff.0),
         ] {
             sqlx::query(sql).bind(bound).execute(&mut *tx).await?;
         }
@@ -251,36 +252,45 @@ fn unreadable(error: InvalidId) -> StoreError {
     StoreError::Unreadable { what: "id", why: error.to_string() }
 }
 
-fn read_pending(lane: &str, row: &sqlx::sqlite::SqliteRow) -> Result<PendingRow, StoreError> {
-    let member: String = row.get(3);
-    let product: i64 = row.get(4);
+fn read_pending(lane: &str, row: &SqliteRow) -> Result<PendingRow, StoreError> {
     Ok(PendingRow {
         id: row.get(0),
         lane: lane.to_owned(),
         due_at: Timestamp(row.get(1)),
-        counted: Counted {
-            integration: row.get::<String, _>(2).parse().map_err(unreadable)?,
-            member: if member.is_empty() { None } else { Some(member.parse().map_err(unreadable)?) },
-            product: (product != 0).then_some(ProductId(product)),
-        },
+        counted: read_counted(row, 2)?,
         attempt: u32::try_from(row.get::<i64, _>(5)).unwrap_or(1),
         event: row.get(6),
     })
 }
 
-/// Deletes the rows of the ended deliveries and says which of them were still there.
-async fn remove_ended_pending(tx: &mut SqliteConnection, batch: &Batch) -> Result<HashSet<i64>, StoreError> {
+/// Reads integration, member and product from three columns.
+fn read_counted(row: &SqliteRow, first: usize) -> Result<Counted, StoreError> {
+    let member: String = row.get(first + 1);
+    let product: i64 = row.get(first + 2);
+    Ok(Counted {
+        integration: row.get::<String, _>(first).parse().map_err(unreadable)?,
+        member: if member.is_empty() { None } else { Some(member.parse().map_err(unreadable)?) },
+        product: (product != 0).then_some(ProductId(product)),
+    })
+}
+
+/// Deletes the rows of the ended deliveries. Gives those that were still there, with whose they are now: their member may
+/// have moved to another integration meanwhile.
+async fn remove_ended_pending(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+) -> Result<HashMap<i64, Counted>, StoreError> {
     let ids: Vec<i64> = batch.ended.iter().filter_map(|ended| ended.pending).collect();
-    let mut removed = HashSet::with_capacity(ids.len());
+    let mut removed = HashMap::with_capacity(ids.len());
     for part in ids.chunks(ROWS_PER_STATEMENT) {
         let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM pending WHERE id IN (");
         let mut list = sql.separated(", ");
         for id in part {
             list.push_bind(*id);
         }
-        sql.push(") RETURNING id");
+        sql.push(") RETURNING id, integration_id, member_id, product_id");
         for row in sql.build().fetch_all(&mut *tx).await? {
-            removed.insert(row.get(0));
+            removed.insert(row.get(0), read_counted(&row, 1)?);
         }
     }
     Ok(removed)
@@ -303,15 +313,19 @@ impl Sums {
 type SumsBy<T> = HashMap<(T, i64), Sums>;
 
 /// Adds up what a batch counts, so that the number of statements grows with the integrations and not with the events.
-fn sum(batch: &Batch, removed: &HashSet<i64>) -> (SumsBy<Counted>, SumsBy<ProductId>) {
+fn sum(batch: &Batch, removed: &HashMap<i64, Counted>) -> (SumsBy<Counted>, SumsBy<ProductId>) {
     let mut days: SumsBy<Counted> = HashMap::new();
     let mut hours: SumsBy<ProductId> = HashMap::new();
     for ended in &batch.ended {
-        if ended.pending.is_some_and(|id| !removed.contains(&id)) {
-            continue;
-        }
-        days.entry((ended.counted, ended.at.day())).or_default().add(ended.outcome);
-        if let Some(product) = ended.counted.product {
+        let counted = match ended.pending {
+            None => ended.counted,
+            Some(id) => match removed.get(&id) {
+                Some(counted) => *counted,
+                None => continue,
+            },
+        };
+        days.entry((counted, ended.at.day())).or_default().add(ended.outcome);
+        if let Some(product) = counted.product {
             hours.entry((product, ended.at.hour())).or_default().add(ended.outcome);
         }
     }
@@ -327,10 +341,13 @@ async fn add_counters(
         // Merged away meanwhile: it counts where its member is now. Deleted: there is nothing left to count for.
         sqlx::query(
             "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
-             SELECT now.id, $2, $3, $4, $5, $6, $7 FROM (
-                 SELECT COALESCE((SELECT id FROM integrations WHERE id = $1),
-                                 (SELECT integration_id FROM members WHERE id = $2)) AS id) AS now
-             WHERE now.id IS NOT NULL
+             SELECT now.integration_id, now.member_id, $3, $4, $5, $6, $7 FROM (
+                 SELECT id AS integration_id, $2 AS member_id, 1 AS choice FROM integrations WHERE id = $1
+                 UNION ALL SELECT integration_id, id, 2 FROM members WHERE id = $2
+                 UNION ALL SELECT m.integration_id, m.id, 3 FROM merged_members AS old
+                     JOIN members AS m ON m.id = old.into_id WHERE old.member_id = $2
+                 ORDER BY choice LIMIT 1) AS now
+             WHERE true
              ON CONFLICT (integration_id, member_id, day) DO UPDATE SET
                  success = success + excluded.success, error = error + excluded.error,
                  skipped = skipped + excluded.skipped",

@@ -9,6 +9,7 @@ pub mod devices;
 pub mod history;
 pub mod integrations;
 pub mod logs;
+mod lookup;
 pub mod members;
 pub mod orgs;
 pub mod products;

@@ -10,7 +10,8 @@ use tributary_domain::{
 use crate::{
     Store, StoreError,
     audit::{self, By},
-    integrations::{NotWritten, Which, Written, delete, load},
+    integrations::{NotWritten, Which, Written, delete},
+    lookup::load,
 };
 
 /// A member, named from one of the two sides.

@@ -1,12 +1,13 @@
 //! Separating a product from a shared integration, and merging integrations (contract 1 and 1.2).
 
 use sqlx::SqliteConnection;
-use tributary_domain::{IntegrationId, MemberId, Owner, integration::Integration, limits};
+use tributary_domain::{IntegrationId, MemberId, Owner, Timestamp, integration::Integration, limits};
 
 use crate::{
     Store, StoreError,
     audit::{self, By},
-    integrations::{NotWritten, Seen, Which, Written, delete, insert, load, unchanged},
+    integrations::{NotWritten, Seen, Which, Written, delete, insert, unchanged},
+    lookup::load,
     members::next_position,
 };
 
@@ -68,7 +69,7 @@ impl Store {
             };
             for member in &old.members {
                 match now.members.iter().find(|kept| kept.product == member.product).copied() {
-                    Some(kept) => join_member(&mut tx, member.id, kept.id).await?,
+                    Some(kept) => join_member(&mut tx, member.id, kept.id, by.at).await?,
                     None => {
                         move_member(&mut tx, member.id, into.id).await?;
                         now.members.push(*member);
@@ -107,7 +108,12 @@ async fn move_member(
 }
 
 /// Gives everything that `member` ever did to `kept`, a member for the same product, and deletes it.
-async fn join_member(tx: &mut SqliteConnection, member: MemberId, kept: MemberId) -> Result<(), StoreError> {
+async fn join_member(
+    tx: &mut SqliteConnection,
+    member: MemberId,
+    kept: MemberId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     for sql in [
         "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
          SELECT integration_id, $2, product_id, day, success, error, skipped FROM counters WHERE member_id = $1
@@ -115,9 +121,16 @@ async fn join_member(tx: &mut SqliteConnection, member: MemberId, kept: MemberId
              error = error + excluded.error, skipped = skipped + excluded.skipped",
         "UPDATE logs SET member_id = $2 WHERE member_id = $1",
         "UPDATE pending SET member_id = $2 WHERE member_id = $1",
+        "UPDATE merged_members SET into_id = $2 WHERE into_id = $1",
     ] {
         sqlx::query(sql).bind(member.to_string()).bind(kept.to_string()).execute(&mut *tx).await?;
     }
+    sqlx::query("INSERT INTO merged_members (member_id, into_id, at) VALUES ($1, $2, $3)")
+        .bind(member.to_string())
+        .bind(kept.to_string())
+        .bind(at.0)
+        .execute(&mut *tx)
+        .await?;
     for sql in ["DELETE FROM counters WHERE member_id = $1", "DELETE FROM members WHERE id = $1"] {
         sqlx::query(sql).bind(member.to_string()).execute(&mut *tx).await?;
     }

@@ -70,6 +70,20 @@ async fn what_was_under_way_during_a_merge_counts_where_its_member_is_now() {
 }
 
 #[tokio::test]
+async fn what_was_under_way_for_a_member_that_was_merged_away_counts_for_the_one_that_was_kept() {
+    let w = world().await;
+    let [one, _, _] = w.products;
+    let (into, from) = (w.shared(&[one]).await, w.shared(&[one]).await);
+    let (first_attempt, retry) = (counted(&from, from.members[0]), counted(&from, from.members[0]));
+    w.wait(9, &from, from.members[0]).await;
+    w.store.merge(OWNER, Seen::of(&into), &[Seen::of(&from)], by(NOW)).await.unwrap().unwrap();
+    let both = vec![ended(first_attempt, None, Outcome::Success), ended(retry, Some(9), Outcome::Error)];
+    w.store.commit_batch(&Batch { ended: both, ..Batch::default() }).await.unwrap();
+    assert_eq!(w.total(into.id).await, counts(1, 1, 0));
+    assert_eq!(w.total_of_member(into.members[0].id).await, counts(1, 1, 0));
+}
+
+#[tokio::test]
 async fn what_was_under_way_for_a_deleted_integration_leaves_nothing_behind() {
     let w = world().await;
     let made = w.shared(&w.products).await;

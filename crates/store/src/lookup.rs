@@ -1,0 +1,178 @@
+//! Reading integrations with their members, in two statements however many they are.
+
+use std::collections::HashMap;
+
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use tributary_domain::{
+    IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId,
+    integration::{Integration, Member},
+};
+
+use crate::{
+    Store, StoreError, Vault,
+    read::parsed,
+    stored::{self, Columns},
+};
+
+/// Ids of one statement; SQLite takes 32,766 parameters.
+const IDS_PER_STATEMENT: usize = 1_000;
+
+/// Which integrations to read.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// One of an owner.
+    One(Owner, IntegrationId),
+    /// The one of an owner that has this member.
+    WithMember(Owner, MemberId),
+    /// All of an owner.
+    Of(Owner),
+    /// Those of a person that listen to its devices.
+    Sandbox(UserId),
+    /// Those of an owner that execute on a product.
+    In(Owner, ProductId),
+    /// Those that execute on any of these products, whoever owns them. For the data plane.
+    OnAny(&'a [ProductId]),
+    /// The next ones in the order of their ids, whoever owns them, and at most how many. For the data plane.
+    After(Option<IntegrationId>, usize),
+}
+
+impl Which<'_> {
+    /// The condition after `SELECT id FROM integrations WHERE`.
+    fn push(&self, sql: &mut QueryBuilder<Sqlite>) {
+        let of = |sql: &mut QueryBuilder<Sqlite>, owner: &Owner| {
+            sql.push("owner = ").push_bind(owner.to_string());
+        };
+        match self {
+            Which::One(owner, id) => {
+                of(sql, owner);
+                sql.push(" AND id = ").push_bind(id.to_string());
+            }
+            Which::WithMember(owner, member) => {
+                of(sql, owner);
+                sql.push(" AND id = (SELECT integration_id FROM members WHERE id = ");
+                sql.push_bind(member.to_string()).push(")");
+            }
+            Which::Of(owner) => of(sql, owner),
+            Which::Sandbox(user) => {
+                of(sql, &Owner::User(*user));
+                sql.push(" AND sandbox");
+            }
+            Which::In(owner, product) => {
+                of(sql, owner);
+                sql.push(" AND id IN (SELECT integration_id FROM members WHERE product_id = ");
+                sql.push_bind(product.0).push(")");
+            }
+            Which::OnAny(products) => {
+                sql.push("id IN (SELECT integration_id FROM members WHERE product_id IN (");
+                let mut list = sql.separated(", ");
+                for product in *products {
+                    list.push_bind(product.0);
+                }
+                sql.push("))");
+            }
+            Which::After(id, limit) => {
+                let after = id.map(|id| id.to_string()).unwrap_or_default();
+                sql.push("id > ").push_bind(after).push(" ORDER BY id LIMIT ");
+                sql.push_bind(i64::try_from(*limit).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Integrations with their members, oldest first, in two statements. [`Which::After`] gives them by id instead.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row cannot be read.
+    pub async fn integrations(&self, which: Which<'_>) -> Result<Vec<Integration>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        load(&mut tx, &self.vault, which).await
+    }
+
+    /// The one integration that is meant, if it is there.
+    ///
+    /// # Errors
+    /// When the database does not answer or the row cannot be read.
+    pub async fn integration(&self, which: Which<'_>) -> Result<Option<Integration>, StoreError> {
+        Ok(self.integrations(which).await?.pop())
+    }
+
+    /// Every integration that executes on any of these products, with all its members.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row cannot be read.
+    pub async fn routes_of_products(&self, ids: &[ProductId]) -> Result<Vec<Integration>, StoreError> {
+        let mut found: HashMap<IntegrationId, Integration> = HashMap::new();
+        for part in ids.chunks(IDS_PER_STATEMENT) {
+            let some = self.integrations(Which::OnAny(part)).await?;
+            found.extend(some.into_iter().map(|integration| (integration.id, integration)));
+        }
+        let mut all: Vec<Integration> = found.into_values().collect();
+        all.sort_by_key(|integration| (integration.created_at, integration.id));
+        Ok(all)
+    }
+
+    /// The integrations that listen to a person's devices.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row cannot be read.
+    pub async fn routes_of_sandbox(&self, user: UserId) -> Result<Vec<Integration>, StoreError> {
+        self.integrations(Which::Sandbox(user)).await
+    }
+
+    /// The next `limit` integrations of everybody after this one in the order of their ids, for loading all of them.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row cannot be read.
+    pub async fn all_integrations(
+        &self,
+        after: Option<IntegrationId>,
+        limit: usize,
+    ) -> Result<Vec<Integration>, StoreError> {
+        self.integrations(Which::After(after, limit)).await
+    }
+}
+
+/// Reads integrations with their members.
+pub(crate) async fn load(
+    tx: &mut SqliteConnection,
+    vault: &Vault,
+    which: Which<'_>,
+) -> Result<Vec<Integration>, StoreError> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT integration_id, id, product_id FROM members
+         WHERE integration_id IN (SELECT id FROM integrations WHERE ",
+    );
+    which.push(&mut sql);
+    sql.push(") ORDER BY integration_id, position, id");
+    let mut members: HashMap<String, Vec<Member>> = HashMap::new();
+    for row in sql.build().fetch_all(&mut *tx).await? {
+        let member = Member { id: parsed(row.get(1), "member id")?, product: ProductId(row.get(2)) };
+        members.entry(row.get(0)).or_default().push(member);
+    }
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT id, owner, config, sealed, created_at, updated_at FROM integrations
+         WHERE id IN (SELECT id FROM integrations WHERE ",
+    );
+    which.push(&mut sql);
+    sql.push(match which {
+        Which::After(..) => ") ORDER BY id",
+        _ => ") ORDER BY created_at, id",
+    });
+    let rows = sql.build().fetch_all(&mut *tx).await?;
+    rows.iter()
+        .map(|row| read(vault, row, members.remove(row.get::<&str, _>(0)).unwrap_or_default()))
+        .collect()
+}
+
+fn read(vault: &Vault, row: &SqliteRow, members: Vec<Member>) -> Result<Integration, StoreError> {
+    let id = parsed(row.get(0), "integration id")?;
+    Ok(Integration {
+        id,
+        owner: parsed(row.get(1), "owner")?,
+        config: stored::decode(vault, id, &Columns { config: row.get(2), sealed: row.get(3) })?,
+        members,
+        created_at: Timestamp(row.get(4)),
+        updated_at: Timestamp(row.get(5)),
+    })
+}
