@@ -104,9 +104,9 @@ pub struct Health {
 }
 
 /// Failures that put a destination to sleep.
-pub const SLEEP_AFTER_FAILURES: u32 = 100;
+pub const SLEEP_AFTER_FAILURES: u32 = 20;
 /// Highest score: bounds how many successes end a long failure.
-pub const SCORE_MAX: u32 = 120;
+pub const SCORE_MAX: u32 = 30;
 /// How many failures one success makes good.
 pub const SUCCESS_WORTH: u32 = 5;
 /// How long a sleeping destination is left alone before one attempt is let through, in milliseconds.

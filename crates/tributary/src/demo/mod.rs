@@ -83,21 +83,22 @@ Acme Sensors is running.
 
   API        {base}/v1
   sign in    {name}  password {password}
-  token      {token}
   receiver   {sink}/   (its last requests)
 
   \"Telemetry to lake\" is one integration, shared by Pump mk1 and Pump mk2. Gateway has one of its own.
 
-Try:
+Try, in another terminal:
+
+  TOKEN={token}
 
   # the organization's integrations, with today's traffic summed over their products
-  curl -s {base}/v1/orgs/{org}/integrations -H 'Authorization: Bearer {token}'
+  curl -s {base}/v1/orgs/{org}/integrations -H \"Authorization: Bearer $TOKEN\"
 
-  # the shared one: history in total and per product, and the last deliveries
-  curl -s '{base}/v1/orgs/{org}/integrations/{shared}/history?days=1' -H 'Authorization: Bearer {token}'
+  # the shared one: history in total and for each product
+  curl -s \"{base}/v1/orgs/{org}/integrations/{shared}/history?days=1\" -H \"Authorization: Bearer $TOKEN\"
 
   # an event of your own
-  curl -s {base}/v1/products/{product}/events -H 'Authorization: Bearer {token}' -d name=temp/mine -d 'data={{\"celsius\":21.5}}'
+  curl -s {base}/v1/products/{product}/events -H \"Authorization: Bearer $TOKEN\" -d name=temp/mine -d 'data={{\"celsius\":21.5}}'
 
 One line per delivery that arrives (Ctrl-C ends the demo):
 "
