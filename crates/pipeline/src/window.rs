@@ -117,3 +117,87 @@ impl Window {
         closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tributary_domain::{EventId, IntegrationId, MemberId, ProductId};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+    const PATIENT: Duration = Duration::from_secs(3_600);
+
+    fn slot(seq: u64, jobs: &[i64]) -> Slot {
+        let event = Arc::new(Event {
+            id: EventId([0; 16]),
+            product: Some(ProductId(1)),
+            user: None,
+            coreid: "api".into(),
+            name: "a".into(),
+            data: None,
+            ttl: 60,
+            published_at: NOW,
+            version: None,
+        });
+        let counted = Counted {
+            integration: IntegrationId([1; 12]),
+            member: Some(MemberId([2; 12])),
+            product: Some(ProductId(1)),
+        };
+        let job = |id: &i64| OpenJob { id: *id, counted, lane: "lane".into(), event: event.clone() };
+        let open = jobs.iter().map(job).collect();
+        Slot { seq, since: Instant::now(), weight: 1, open, ended: Vec::new(), waits: Vec::new() }
+    }
+
+    /// Ends a job as one that waits for its second attempt.
+    fn wait(window: &mut Window, seq: u64, id: i64) {
+        let (job, slot) = window.take(seq, id).unwrap();
+        slot.waits.push(job.row(NOW, 2));
+    }
+
+    #[test]
+    fn the_cursor_follows_the_oldest_event_under_way() {
+        let mut window = Window::new(10);
+        window.extend(vec![slot(12, &[1, 2]), slot(14, &[3])], 15);
+        assert_eq!(
+            window.close(PATIENT, NOW, 10).cursor,
+            Some(11),
+            "what fired nothing is behind it at once"
+        );
+        wait(&mut window, 14, 3);
+        assert_eq!(
+            window.close(PATIENT, NOW, 11).cursor,
+            None,
+            "an event that ended early waits for the older one"
+        );
+        wait(&mut window, 12, 1);
+        assert_eq!(window.close(PATIENT, NOW, 11).cursor, None);
+        wait(&mut window, 12, 2);
+        let closed = window.close(PATIENT, NOW, 11);
+        assert_eq!((closed.cursor, closed.weight, closed.waits.len()), (Some(15), 2, 3));
+        assert!(closed.running.is_empty());
+    }
+
+    #[test]
+    fn an_event_that_takes_too_long_is_written_as_waiting_while_it_runs_on() {
+        let mut window = Window::new(0);
+        window.extend(vec![slot(1, &[1, 2]), slot(2, &[3])], 2);
+        wait(&mut window, 1, 1);
+        let closed = window.close(Duration::ZERO, NOW, 0);
+        assert_eq!(closed.cursor, Some(2));
+        assert_eq!(closed.waits.iter().map(|row| row.id).collect::<Vec<_>>(), [1]);
+        let running: Vec<_> = closed.running.iter().map(|row| (row.id, row.due_at, row.attempt)).collect();
+        assert_eq!(running, [(2, NOW, 1), (3, NOW, 1)]);
+        assert!(window.take(1, 2).is_none(), "from now on it is known by its row");
+    }
+
+    #[test]
+    fn an_empty_window_is_as_far_as_the_log_was_read() {
+        let mut window = Window::new(5);
+        assert_eq!(window.close(PATIENT, NOW, 5).cursor, None);
+        window.extend(Vec::new(), 9);
+        assert_eq!(window.close(PATIENT, NOW, 5).cursor, Some(9));
+        assert!(window.oldest().is_none());
+    }
+}
