@@ -30,6 +30,8 @@ mod test_run;
 mod users;
 mod webhooks;
 
+use std::{ops::Deref, sync::Arc};
+
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -42,15 +44,32 @@ pub use error::ApiError;
 pub use request_limit::RequestLimit;
 pub use streams::OpenStreams;
 
-/// What handlers work with. Cheap to clone.
+/// What handlers work with. Cloned several times for each request, so it is one pointer.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Parts>);
+
+/// What an [`AppState`] is made of.
+pub struct Parts {
     /// The use-cases.
     pub control: Control,
     /// Requests that one address may make.
     pub request_limit: RequestLimit,
     /// Open streams of each address.
     pub open_streams: OpenStreams,
+}
+
+impl From<Parts> for AppState {
+    fn from(parts: Parts) -> AppState {
+        AppState(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// All routes of the API, with what every request passes through.

@@ -14,6 +14,10 @@ use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, ServeArgs};
 use config::{Config, Log};
 
+/// Every event is a handful of small allocations that other threads free, where the system's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tributary_api::{AppState, OpenStreams, RequestLimit};
+use tributary_api::{AppState, OpenStreams, Parts, RequestLimit};
 use tributary_control::{Control, Sources, accounts_settings::AccountSettings};
 use tributary_domain::Timestamp;
 use tributary_eventlog::EventLog;
@@ -137,11 +137,11 @@ impl Server {
         let settings = tributary_control::Settings { accounts: account_settings(config)?, targets };
         let sources = Sources { now, random };
         let control = Control::new(store.clone(), routes, pipeline.clone(), sources, settings);
-        let state = AppState {
+        let state = AppState::from(Parts {
             control,
             request_limit: RequestLimit::new(config.limits.requests_per_minute),
             open_streams: OpenStreams::new(config.limits.streams_per_address),
-        };
+        });
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;

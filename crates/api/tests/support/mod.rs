@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
-use tributary_api::{AppState, OpenStreams, RequestLimit, router};
+use tributary_api::{OpenStreams, Parts, RequestLimit, router};
 use tributary_control::accounts_settings::{AccountSettings, Signup};
 use tributary_domain::Timestamp;
 
@@ -80,8 +80,8 @@ impl TestApp {
         let folder = tempfile::tempdir().unwrap();
         let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
         let state =
-            AppState { control, request_limit: RequestLimit::default(), open_streams: OpenStreams::new(100) };
-        TestApp { router: router(state), _folder: folder }
+            Parts { control, request_limit: RequestLimit::default(), open_streams: OpenStreams::new(100) };
+        TestApp { router: router(state.into()), _folder: folder }
     }
 
     /// An empty one that takes so many requests a minute from one address.
@@ -90,8 +90,8 @@ impl TestApp {
         let accounts = AccountSettings::default();
         let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
         let request_limit = RequestLimit::new(per_minute);
-        let state = AppState { control, request_limit, open_streams: OpenStreams::new(100) };
-        TestApp { router: router(state), _folder: folder }
+        let state = Parts { control, request_limit, open_streams: OpenStreams::new(100) };
+        TestApp { router: router(state.into()), _folder: folder }
     }
 
     /// Sends any request and gives the answer before its body, which may never end.
