@@ -34,8 +34,8 @@ pub const SPILL_AFTER: Duration = Duration::from_millis(500);
 const COMMIT_RETRY: Duration = Duration::from_millis(250);
 /// Tries of the last commit while stopping; what it would have written is done again after the start.
 const LAST_COMMIT_TRIES: usize = 8;
-/// Reports taken in at once.
-const REPORTS: usize = 4_096;
+/// Shortest time between two commits: a lone outcome is written at once, many are written together.
+const COMMIT_EVERY: Duration = Duration::from_millis(10);
 
 /// What the other stages tell the recorder.
 pub enum Report {
@@ -106,6 +106,7 @@ pub struct Recorder {
     window: Window,
     cursor: u64,
     next: NextCommit,
+    next_commit: Instant,
 }
 
 /// What the next commit writes, and what follows once it has.
@@ -158,17 +159,26 @@ impl NextCommit {
 impl Recorder {
     /// A recorder that goes on behind `cursor`.
     pub fn new(parts: Parts, cursor: u64) -> Recorder {
-        Recorder { parts, window: Window::new(cursor), cursor, next: NextCommit::default() }
+        let next_commit = Instant::now();
+        Recorder { parts, window: Window::new(cursor), cursor, next: NextCommit::default(), next_commit }
     }
 
     /// Runs until it is told to stop.
     pub async fn run(mut self) {
-        let mut reports = Vec::with_capacity(REPORTS);
+        let mut reports = Vec::new();
         loop {
             let wake = self.next_wake();
             tokio::select! {
-                count = self.parts.reports.recv_many(&mut reports, REPORTS) => if count == 0 { return },
+                first = self.parts.reports.recv() => match first {
+                    Some(first) => reports.push(first),
+                    None => return,
+                },
                 () = tokio::time::sleep_until(wake) => {}
+            }
+            // Under load much gathers until the next commit may be made, and is written together.
+            tokio::time::sleep_until(self.next_commit).await;
+            while let Ok(report) = self.parts.reports.try_recv() {
+                reports.push(report);
             }
             for report in reports.drain(..) {
                 if let Some(answer) = self.take(report) {
@@ -181,22 +191,27 @@ impl Recorder {
             }
             self.close(SPILL_AFTER);
             self.commit(usize::MAX).await;
-            let now = (self.parts.now)();
-            let unsent = self.parts.waiting.submit_due(&self.parts.store, now).await;
-            for (id, finished) in unsent.ended {
-                self.next.ended(Some(id), finished, &self.parts.metrics);
-            }
-            for (id, counted) in unsent.gone {
-                let ended = Ended { pending: Some(id), counted, outcome: Outcome::Skipped, at: now };
-                self.next.batch.ended.push(ended);
-                self.next.settled.push(id);
-            }
+            self.submit_due().await;
+        }
+    }
+
+    /// Puts waiting deliveries that are due into their lanes; those that end at once are written with the next commit.
+    async fn submit_due(&mut self) {
+        let now = (self.parts.now)();
+        let unsent = self.parts.waiting.submit_due(&self.parts.store, now).await;
+        for (id, finished) in unsent.ended {
+            self.next.ended(Some(id), finished, &self.parts.metrics);
+        }
+        for (id, counted) in unsent.gone {
+            let ended = Ended { pending: Some(id), counted, outcome: Outcome::Skipped, at: now };
+            self.next.batch.ended.push(ended);
+            self.next.settled.push(id);
         }
     }
 
     fn next_wake(&self) -> Instant {
         if !self.next.is_empty() {
-            return Instant::now();
+            return self.next_commit;
         }
         let spill = self.window.oldest().map(|since| since + SPILL_AFTER);
         let due = self.parts.waiting.next_due((self.parts.now)());
@@ -282,6 +297,7 @@ impl Recorder {
                 }
             }
         }
+        self.next_commit = Instant::now() + COMMIT_EVERY;
         for id in next.settled {
             self.parts.waiting.settled(id);
         }
