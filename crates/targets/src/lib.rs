@@ -5,6 +5,7 @@
 //! it gives back an [`Attempt`].
 
 mod fields;
+pub mod google_account;
 mod json;
 pub mod kinds;
 pub mod net;

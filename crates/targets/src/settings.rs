@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tributary_domain::Timestamp;
 use url::Url;
 
-use crate::AddressPolicy;
+use crate::{AddressPolicy, google_account::ServiceAccount};
 
 /// What the server's configuration says to all kinds.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Settings {
     pub azure_iot_hub: AzureIotHubSettings,
     /// `[targets.google_maps]`
     pub google_maps: GoogleMapsSettings,
+    /// `[targets.google_pubsub]`
+    pub google_pubsub: GooglePubSubSettings,
 }
 
 /// What gives the present time.
@@ -60,6 +62,15 @@ pub struct AzureIotHubSettings {
 pub struct GoogleMapsSettings {
     /// Where the Geolocation API is; `None`: at Google.
     pub endpoint: Option<Endpoint>,
+}
+
+/// `[targets.google_pubsub]`
+#[derive(Clone, Debug, Default)]
+pub struct GooglePubSubSettings {
+    /// Where the API is; `None`: at Google.
+    pub endpoint: Option<Endpoint>,
+    /// Who publishes; `None`: nobody, which is enough for an emulator.
+    pub credentials: Option<Arc<ServiceAccount>>,
 }
 
 /// Where a service is reached: a base address without a `/` at its end.

@@ -1,11 +1,15 @@
 //! `[targets.…]`: the services behind the branded kinds of destinations (contract 5).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tributary_targets::{
     AddressPolicy, Endpoint, Settings,
-    settings::{AzureIotHubSettings, Clock, GoogleMapsSettings},
+    google_account::ServiceAccount,
+    settings::{AzureIotHubSettings, Clock, GoogleMapsSettings, GooglePubSubSettings},
 };
 
 /// `[targets]`
@@ -64,6 +68,10 @@ impl Targets {
             google_maps: GoogleMapsSettings {
                 endpoint: endpoint("targets.google_maps.endpoint", &self.google_maps.endpoint)?,
             },
+            google_pubsub: GooglePubSubSettings {
+                endpoint: endpoint("targets.google_pubsub.endpoint", &self.google_pubsub.endpoint)?,
+                credentials: credentials(&self.google_pubsub.credentials_file)?,
+            },
         })
     }
 }
@@ -73,6 +81,16 @@ fn endpoint(name: &'static str, text: &str) -> Result<Option<Endpoint>, Wrong> {
         return Ok(None);
     }
     Endpoint::parse(text).map(Some).map_err(|error| (name, error))
+}
+
+fn credentials(file: &Path) -> Result<Option<Arc<ServiceAccount>>, Wrong> {
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let wrong =
+        |error: String| ("targets.google_pubsub.credentials_file", format!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    ServiceAccount::parse(&text).map(|account| Some(Arc::new(account))).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -86,5 +104,10 @@ mod tests {
         let wrong = targets.settings(Arc::default(), Clock::default()).err().map(|(name, _)| name);
         assert_eq!(wrong, Some("targets.google_maps.endpoint"));
         assert!(Targets::default().settings(Arc::default(), Clock::default()).is_ok());
+        let google_pubsub =
+            GooglePubSub { credentials_file: "/does/not/exist".into(), ..GooglePubSub::default() };
+        let targets = Targets { google_pubsub, ..Targets::default() };
+        let wrong = targets.settings(Arc::default(), Clock::default()).err().map(|(name, _)| name);
+        assert_eq!(wrong, Some("targets.google_pubsub.credentials_file"));
     }
 }
