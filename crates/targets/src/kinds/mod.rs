@@ -2,6 +2,7 @@
 
 pub mod azure_iot_hub;
 pub mod google_maps;
+pub mod google_pubsub;
 pub mod webhook;
 
 use serde_json::Value;
@@ -9,8 +10,12 @@ use serde_json::Value;
 use crate::{Field, Kind, Shape, fields::Reader};
 
 /// Every kind, in the order in which they are offered.
-pub const ALL: &[&'static dyn Kind] =
-    &[&webhook::WebhookKind, &google_maps::GoogleMapsKind, &azure_iot_hub::AzureIotHubKind];
+pub const ALL: &[&'static dyn Kind] = &[
+    &webhook::WebhookKind,
+    &google_maps::GoogleMapsKind,
+    &azure_iot_hub::AzureIotHubKind,
+    &google_pubsub::GooglePubSubKind,
+];
 
 /// The kind of an integration that names none.
 pub const DEFAULT: &str = "Webhook";
