@@ -130,7 +130,7 @@ impl ServiceAccount {
             body: body.into(),
         };
         // The key file is the operator's.
-        let attempt = explained(clients.send(&message, Via::Operator).await, &[statement], oauth_error);
+        let attempt = explained(clients.send(&message, Via::Operator).await, &[&statement], oauth_error);
         if attempt.error.is_some() {
             // Not the destination's reply: the log would show it as such.
             return Err(Attempt { reply: None, ..attempt });

@@ -5,10 +5,13 @@ use std::fmt;
 use serde_json::Value;
 use tributary_domain::outcome::AttemptClass;
 
-use crate::{Attempt, Endpoint, Message, net::Via};
+use crate::{Attempt, Endpoint, Message, Reply, net::Via, text::percent};
 
 /// Longest text of a service that is passed on, in bytes.
 const EXPLANATION_BYTES: usize = 300;
+
+/// What stands for a credential.
+const MASK: &str = "[[SENSITIVE]]";
 
 /// A credential. It is never shown, and is put into a request only when that is sent.
 #[derive(Clone)]
@@ -16,7 +19,7 @@ pub(crate) struct Secret(pub(crate) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[[SENSITIVE]]")
+        f.write_str(MASK)
     }
 }
 
@@ -51,24 +54,40 @@ pub(crate) fn final_error(error: impl Into<String>) -> Attempt {
     Attempt { class: AttemptClass::Final, error: Some(error.into()), reply: None }
 }
 
-/// Adds what the service itself says to the text of an error, on one line, without the values in `hide`.
-///
-/// `find` takes it out of the reply's JSON. Errors of the network are left as they are.
+/// Adds what the service itself says to the text of an error, on one line; `find` takes it out of the reply's JSON.
+/// Errors of the network are left as they are. Where the reply repeats a value of `hide`, it is masked.
 pub(crate) fn explained(
     mut attempt: Attempt,
-    hide: &[String],
+    hide: &[&str],
     find: impl FnOnce(&Value) -> Option<String>,
 ) -> Attempt {
-    let (Some(error), Some(reply)) = (&mut attempt.error, &attempt.reply) else { return attempt };
+    let Some(reply) = &mut attempt.reply else { return attempt };
+    scrub(reply, hide);
+    let Some(error) = &mut attempt.error else { return attempt };
     let said = serde_json::from_slice(&reply.body).ok().and_then(|json| find(&json));
     let Some(mut said) = said.filter(|said| !said.trim().is_empty()) else { return attempt };
-    for secret in hide.iter().filter(|secret| !secret.is_empty()) {
-        said = said.replace(secret.as_str(), "[[SENSITIVE]]");
-    }
     said.truncate(said.floor_char_boundary(EXPLANATION_BYTES));
     error.push_str(": ");
     error.extend(said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }));
     attempt
+}
+
+/// Masks credentials in a reply: tokens that only `send` knows would be shown by the log.
+fn scrub(reply: &mut Reply, hide: &[&str]) {
+    for secret in hide.iter().filter(|secret| !secret.is_empty()) {
+        let mut encoded = String::new();
+        percent(&mut encoded, secret);
+        let json = Value::from(*secret).to_string();
+        for spelling in [*secret, encoded.as_str(), json.trim_matches('"')] {
+            let text = String::from_utf8_lossy(&reply.body);
+            if text.contains(spelling) {
+                reply.body = text.replace(spelling, MASK).into();
+            }
+            for (_, value) in reply.headers.iter_mut().filter(|(_, value)| value.contains(spelling)) {
+                *value = value.replace(spelling, MASK);
+            }
+        }
+    }
 }
 
 /// What an error of a Google API says.
@@ -94,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_service_s_words_are_passed_on_in_one_line_without_secrets() {
-        let text = |body| explained(failed(body), &["k3y".to_owned()], google_error).error;
+        let text = |body| explained(failed(body), &["k&y"], google_error).error;
         let with = |said: &str| Some(format!("error status 403 from h{said}"));
         assert_eq!(
-            text(r#"{"error":{"message":"key k3y\r\nis wrong"}}"#),
-            with(": key [[SENSITIVE]]  is wrong")
+            text(r#"{"error":{"message":"key k&y or k%26y\r\nis wrong"}}"#),
+            with(": key [[SENSITIVE]] or [[SENSITIVE]]  is wrong")
         );
         assert_eq!(text("<html>"), with(""));
         assert_eq!(text(r#"{"error":{"message":" "}}"#), with(""));

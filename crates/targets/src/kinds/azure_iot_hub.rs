@@ -218,9 +218,10 @@ impl Target for AzureIotHub {
 
 impl AzureIotHub {
     async fn signed(&self, message: &Message, clients: &Clients) -> Attempt {
-        let message = message.with_header("Authorization", self.signer.token());
+        let token = self.signer.token();
+        let message = message.with_header("Authorization", token.clone());
         let attempt = clients.send(&message, self.service.via).await;
-        explained(attempt, &self.sensitive, |json| {
+        explained(attempt, &[&token], |json| {
             ["Message", "message"].iter().find_map(|key| json.get(key)?.as_str()).map(str::to_owned)
         })
     }

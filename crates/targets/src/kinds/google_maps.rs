@@ -93,7 +93,7 @@ impl Target for GoogleMaps {
             keyed.url.push_str("?key=");
             percent(&mut keyed.url, &self.key.0);
             let attempt = clients.send(&keyed, self.service.via).await;
-            let attempt = explained(attempt, &self.sensitive, google_error);
+            let attempt = explained(attempt, &[&self.key.0], google_error);
             match &attempt.reply {
                 Some(reply) if attempt.error.is_none() && located(&reply.body).is_none() => Attempt {
                     class: AttemptClass::Final,

@@ -113,7 +113,9 @@ impl Target for GooglePubSub {
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
         let Account::Google(account) = &self.account else {
-            return Box::pin(async { self.explain(clients.send(message, self.service.via).await, &[]) });
+            return Box::pin(async {
+                explained(clients.send(message, self.service.via).await, &[], google_error)
+            });
         };
         Box::pin(clients.in_time(async move {
             let token = match account.token(SCOPE, self.clock, clients).await {
@@ -125,7 +127,7 @@ impl Target for GooglePubSub {
             if attempt.reply.as_ref().is_some_and(|reply| reply.status == 401) {
                 account.forget(&token).await;
             }
-            self.explain(attempt, &[token])
+            explained(attempt, &[&token], google_error)
         }))
     }
 
@@ -139,12 +141,6 @@ impl Target for GooglePubSub {
 
     fn sensitive_values(&self) -> &[String] {
         &[]
-    }
-}
-
-impl GooglePubSub {
-    fn explain(&self, attempt: Attempt, hide: &[String]) -> Attempt {
-        explained(attempt, hide, google_error)
     }
 }
 
