@@ -100,7 +100,6 @@ fn read_host(reader: &mut Reader<'_>) -> String {
 }
 
 /// `json`
-#[derive(Debug)]
 enum Extension {
     None,
     Object(JsonTemplate),
@@ -139,7 +138,7 @@ impl Extension {
     }
 }
 
-#[derive(Debug)]
+/// Not `Debug`: it holds a credential as it is.
 struct AzureIotHub {
     service: Service,
     signer: Signer,
@@ -237,7 +236,8 @@ impl AzureIotHub {
             body: json!({"deviceId": device}).to_string().into(),
         };
         let mut attempt = self.signed(&message, clients).await;
-        if let Some(error) = &mut attempt.error {
+        // Errors of the network keep their names.
+        if let (Some(error), Some(_)) = (&mut attempt.error, &attempt.reply) {
             *error = format!("{error} (while creating the device in the hub)");
         }
         attempt

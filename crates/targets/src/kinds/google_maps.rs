@@ -59,7 +59,7 @@ impl Kind for GoogleMapsKind {
     }
 }
 
-#[derive(Debug)]
+/// Not `Debug`: it holds a credential as it is.
 struct GoogleMaps {
     key: Secret,
     service: Service,

@@ -10,7 +10,7 @@ use serde_json::json;
 use tributary_domain::outcome::AttemptClass;
 
 use crate::{
-    LONG, attempt,
+    LONG, PASSING, SHORT, attempt,
     receiver::{Answer, Receiver, Request, answer},
     samples::{Sample, clients, settings},
 };
@@ -132,4 +132,14 @@ async fn what_the_hub_refuses_is_said_in_its_words() {
     let expected =
         "error status 403 from 127.0.0.1: ErrorCode:IotHubForbidden (while creating the device in the hub)";
     assert_eq!(attempt.error.as_deref(), Some(expected));
+}
+
+#[tokio::test]
+async fn the_time_of_a_delivery_holds_for_all_its_requests_together() {
+    let receiver = Receiver::start(|request| match &*request.line {
+        CREATE => None,
+        _ => answer(404, &json!({})),
+    });
+    let attempt = attempt(hub(), &receiver.await.url(), SHORT).await;
+    assert_eq!((attempt.class, attempt.error.as_deref()), (PASSING, Some("ESOCKETTIMEDOUT")));
 }

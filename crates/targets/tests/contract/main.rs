@@ -5,6 +5,7 @@ mod azure_iot_hub;
 mod google_maps;
 mod google_pubsub;
 mod receiver;
+mod reference;
 mod samples;
 
 use std::time::Duration;
