@@ -1,6 +1,9 @@
 // The branded kinds from publish to service: each service is played by a receiver that checks what the service checks.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHmac, createVerify, generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import test from 'node:test';
 import { Receiver } from '../lib/receiver.mjs';
 import { Server } from '../lib/server.mjs';
@@ -10,7 +13,7 @@ import { threeProducts, unique } from '../lib/world.mjs';
 const KEY = Buffer.from('the key of a policy').toString('base64');
 
 /** A server whose three services are at the receiver. Private addresses stay refused: endpoints are the operator's. */
-async function scene(t) {
+async function scene(t, more = () => ({})) {
   const receiver = await Receiver.start(t);
   const endpoint = `http://127.0.0.1:${receiver.port}`;
   const server = await Server.start(t, {
@@ -18,6 +21,7 @@ async function scene(t) {
     TRIBUTARY_TARGETS__AZURE_IOT_HUB__ENDPOINT: endpoint,
     TRIBUTARY_TARGETS__GOOGLE_MAPS__ENDPOINT: endpoint,
     TRIBUTARY_TARGETS__GOOGLE_PUBSUB__ENDPOINT: `127.0.0.1:${receiver.port}`,
+    ...(await more(receiver)),
   });
   return { receiver, ...(await threeProducts(server.base)) };
 }
@@ -60,7 +64,9 @@ test('an IoT hub gets signed messages of a device that is created on first use',
   assert.equal(made.name, `${event} for my-hub`);
   assert.equal(seen.policy_key, '[[SENSITIVE]]');
   assert.ok(!JSON.stringify([made, seen]).includes(KEY), 'the key is in no answer and no log');
-  const message = JSON.parse(world.receiver.at('/devices/api/messages/events').at(-1).text);
+  const tested = await world.user.api.want(200, 'POST', `${world.org.scope}/integrations/${made.id}/test`, {});
+  assert.equal(tested.pass, true);
+  const message = JSON.parse(world.receiver.at('/devices/api/messages/events')[1].text);
   assert.deepEqual([message.data, message.device_id, message.event], ['22.5', 'api', event]);
 });
 
@@ -96,4 +102,33 @@ test('a topic gets the events of every product, and its refusals are said in its
   world.receiver.on('/v1/projects/p1/topics/other:publish', { status: 403, body: JSON.stringify(said) });
   const { seen } = await run(world, { ...config, topic: 'p1/other' }, 'x', { error: 3 });
   assert.equal(seen.logs[0].error, 'error status 403 from 127.0.0.1: User not authorized to perform this action.');
+});
+
+test('a topic at Google is published to with a token of the service account', async (t) => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const folder = await mkdtemp(path.join(tmpdir(), 'tributary-account-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const world = await scene(t, async (receiver) => {
+    const file = path.join(folder, 'google.json');
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    const account = { client_email: 'robot@p1.iam.gserviceaccount.com', private_key: key, token_uri: receiver.url('/token') };
+    await writeFile(file, JSON.stringify(account));
+    return { TRIBUTARY_TARGETS__GOOGLE_PUBSUB__CREDENTIALS_FILE: file };
+  });
+  world.receiver.on('/token', (request) => {
+    const [head, claims, signature] = new URLSearchParams(request.text).get('assertion').split('.');
+    const genuine = createVerify('RSA-SHA256').update(`${head}.${claims}`).verify(publicKey, signature, 'base64url');
+    const { iss, scope, iat } = JSON.parse(Buffer.from(claims, 'base64url').toString());
+    assert.deepEqual([genuine, iss], [true, 'robot@p1.iam.gserviceaccount.com']);
+    assert.equal(scope, 'https://www.googleapis.com/auth/pubsub');
+    assert.ok(Math.abs(iat - Date.now() / 1000) < 60);
+    return { body: '{"access_token":"hush-hush","expires_in":3600,"token_type":"Bearer"}' };
+  });
+  world.receiver.on('/v1/projects/p1/topics/doors:publish', (request) => {
+    const known = request.headers.authorization === 'Bearer hush-hush';
+    return known ? { body: '{"messageIds":["1"],"echo":"hush-hush"}' } : { status: 401, body: '{}' };
+  });
+  const { seen } = await run(world, { integration_type: 'GoogleCloudPubSub', topic: 'p1/doors' }, 'x', { success: 3 });
+  assert.equal(world.receiver.at('/token').length, 1, 'a token is used again');
+  assert.ok(!JSON.stringify(seen).includes('hush-hush'), 'the token is not in the log');
 });
