@@ -25,7 +25,7 @@ pub async fn open(
 ) -> Result<Control, StoreError> {
     let store = Store::open(&folder.join("tributary.db"), Vault::new(&[7; KEY_BYTES])).await?;
     let addresses = Arc::new(AddressPolicy { allow_private: true, ..AddressPolicy::default() });
-    let targets = tributary_targets::Settings { addresses: addresses.clone() };
+    let targets = tributary_targets::Settings { addresses: addresses.clone(), ..Default::default() };
     let routes = Routes::load(store.clone(), targets.clone()).await?;
     let failed =
         |what, error: &dyn std::error::Error| StoreError::Unreadable { what, why: error.to_string() };

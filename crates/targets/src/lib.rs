@@ -5,10 +5,13 @@
 //! it gives back an [`Attempt`].
 
 mod fields;
+pub mod google_account;
 mod json;
 pub mod kinds;
 pub mod net;
 pub mod response;
+mod service;
+pub mod settings;
 #[cfg(test)]
 mod test_support;
 mod text;
@@ -21,6 +24,7 @@ use tributary_domain::{FieldError, integration::Config, outcome::AttemptClass};
 
 pub use net::{AddressPolicy, Clients};
 pub use response::ResponseSettings;
+pub use settings::{Endpoint, Settings};
 pub use variables::{Secrets, Variables};
 
 /// A future that a trait object can return.
@@ -69,13 +73,6 @@ pub trait Kind: Send + Sync {
     /// # Errors
     /// Every wrong field at once.
     fn compile(&self, config: &Config, settings: &Settings) -> Result<Arc<dyn Target>, Vec<FieldError>>;
-}
-
-/// What the server's configuration says to all kinds.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Which addresses may be reached.
-    pub addresses: Arc<AddressPolicy>,
 }
 
 /// A compiled destination.

@@ -22,6 +22,16 @@ pub struct ResponseSettings {
     template: Option<Template>,
     unchunked: bool,
     data_url: bool,
+    own: Option<OwnResponse>,
+}
+
+/// What a kind does with replies in a way of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnResponse {
+    /// The default topic, made of the device and the event.
+    pub(crate) topic: fn(&str, &str) -> String,
+    /// The data made of a reply; `None` publishes the reply as it is.
+    pub(crate) data: fn(&[u8]) -> Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +49,13 @@ impl ResponseSettings {
             template: Template::read(reader),
             unchunked: reader.flag("unchunked", false),
             data_url: reader.flag("dataUrlResponseEvent", false),
+            own: None,
         }
+    }
+
+    /// The same with a kind's own default topic, and data where there is no `responseTemplate`.
+    pub(crate) fn with_own(self, own: OwnResponse) -> ResponseSettings {
+        ResponseSettings { own: Some(own), ..self }
     }
 
     /// The events that a reply causes, as full names and data; none when it has no body.
@@ -50,9 +66,16 @@ impl ResponseSettings {
         if reply.body.is_empty() {
             return Vec::new();
         }
-        let default = || hook_event::response_topic(sandbox, &variables.event.coreid, &variables.event.name);
+        let (device, event) = (&*variables.event.coreid, &*variables.event.name);
+        let default = || match self.own {
+            Some(own) => (own.topic)(device, event),
+            None => hook_event::response_topic(sandbox, device, event),
+        };
         let topic = topic(self.topic.as_ref(), variables, default);
-        let rendered = self.template.as_ref().and_then(|template| template.render(variables, &reply.body));
+        let rendered = match &self.template {
+            Some(template) => template.render(variables, &reply.body),
+            None => self.own.and_then(|own| (own.data)(&reply.body)),
+        };
         let body = rendered.as_ref().map_or(&reply.body[..], String::as_bytes);
         let data =
             if self.data_url { Cow::Owned(data_url(reply, body)) } else { String::from_utf8_lossy(body) };

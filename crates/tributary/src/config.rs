@@ -1,5 +1,7 @@
 //! The configuration: defaults, then a TOML file, then the environment (`TRIBUTARY_SECTION__KEY`), then flags.
 
+mod targets;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -9,6 +11,8 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+pub(crate) use self::targets::Targets;
 
 /// What every name of an environment variable of ours begins with.
 const ENV_PREFIX: &str = "TRIBUTARY_";
@@ -27,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) delivery: Delivery,
     /// Bounds for callers.
     pub(crate) limits: Limits,
+    /// Where the services behind the branded kinds are.
+    pub(crate) targets: Targets,
     /// What the process says of itself.
     pub(crate) log: Log,
 }
@@ -246,23 +252,18 @@ impl Config {
             let _: Config = table.clone().try_into().map_err(|error: toml::de::Error| wrong(&error))?;
         }
         for (name, value) in environment {
-            let Some((section, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__"))
-            else {
+            let Some(rest) = name.strip_prefix(ENV_PREFIX).filter(|rest| rest.contains("__")) else {
                 continue;
             };
-            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            // `TARGETS__GOOGLE_MAPS__ENDPOINT` is `endpoint` in the section `targets.google_maps`.
+            let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
             let wrong =
                 |error: &dyn fmt::Display| ConfigError(format!("environment variable {name}: {error}"));
-            let value = typed(&section, &key, value).ok_or_else(|| wrong(&"there is no such setting"))?;
+            let value = typed(&path, value).ok_or_else(|| wrong(&"there is no such setting"))?;
             let mut one = toml::Table::new();
-            let mut inner = toml::Table::new();
-            inner.insert(key.clone(), value.clone());
-            one.insert(section.clone(), inner.into());
+            set(&mut one, &path, value.clone());
             let _: Config = one.try_into().map_err(|error: toml::de::Error| wrong(&error.message()))?;
-            let slot = table.entry(section).or_insert_with(|| toml::Table::new().into());
-            if let Some(inner) = slot.as_table_mut() {
-                inner.insert(key, value);
-            }
+            set(&mut table, &path, value);
         }
         table.try_into().map_err(|error: toml::de::Error| ConfigError(error.to_string()))
     }
@@ -274,11 +275,28 @@ impl Config {
     }
 }
 
+/// Sets what stands at `path`, making the sections on the way.
+fn set(table: &mut toml::Table, path: &[String], value: toml::Value) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert(key.clone(), value);
+        }
+        [section, rest @ ..] => {
+            let slot = table.entry(section.clone()).or_insert_with(|| toml::Table::new().into());
+            if let Some(inner) = slot.as_table_mut() {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
 /// A text from the environment as the kind of value that the default of that setting has. `None`: no such setting.
-fn typed(section: &str, key: &str, text: String) -> Option<toml::Value> {
-    let defaults = toml::Table::try_from(Config::default()).ok()?;
-    let default = defaults.get(section)?.get(key)?;
+fn typed(path: &[String], text: String) -> Option<toml::Value> {
+    let defaults = toml::Value::try_from(Config::default()).ok()?;
+    let default = path.iter().try_fold(&defaults, |at, key| at.get(key.as_str()))?;
     Some(match default {
+        toml::Value::Table(_) => return None,
         toml::Value::Boolean(_) => text.parse().map_or(toml::Value::String(text), toml::Value::Boolean),
         toml::Value::Integer(_) => text.parse().map_or(toml::Value::String(text), toml::Value::Integer),
         _ => toml::Value::String(text),
@@ -315,6 +333,28 @@ mod tests {
         );
         assert_eq!(config.delivery.allowed_targets.0, ["10.1.0.0/16", "fd00::/8"]);
         assert_eq!(config.delivery.lane_concurrency, 7);
+    }
+
+    #[test]
+    fn the_environment_reaches_sections_inside_sections() {
+        let config = env(&[
+            ("TRIBUTARY_TARGETS__GOOGLE_PUBSUB__ENDPOINT", "localhost:8085"),
+            ("TRIBUTARY_TARGETS__AZURE_IOT_HUB__ENDPOINT", "https://hub.example"),
+            ("TRIBUTARY_TARGETS__GOOGLE_PUBSUB__CREDENTIALS_FILE", "/etc/google.json"),
+        ])
+        .unwrap();
+        assert_eq!(config.targets.google_pubsub.endpoint, "localhost:8085");
+        assert_eq!(config.targets.google_pubsub.credentials_file, PathBuf::from("/etc/google.json"));
+        assert_eq!(config.targets.azure_iot_hub.endpoint, "https://hub.example");
+        assert_eq!(config.targets.google_maps.endpoint, "");
+        for name in [
+            "TRIBUTARY_TARGETS__GOOGLE_PUBSUB",
+            "TRIBUTARY_TARGETS__GOOGLE_PUBSUB__PORT",
+            "TRIBUTARY_TARGETS__GOOGLE_PUBSUB__ENDPOINT__X",
+        ] {
+            let error = env(&[(name, "x")]).unwrap_err();
+            assert!(error.contains(name) && error.contains("no such setting"), "{error}");
+        }
     }
 
     #[test]

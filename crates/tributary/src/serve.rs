@@ -123,7 +123,8 @@ impl Server {
         let store = open_store(config, dir).await?;
         let log = EventLog::open(&dir.join(LOG_FILE), tributary_eventlog::Options::default())?;
         let addresses = Arc::new(address_policy(config)?);
-        let targets = tributary_targets::Settings { addresses: addresses.clone() };
+        let targets = config.targets.settings(addresses.clone(), tributary_targets::settings::Clock(now));
+        let targets = targets.map_err(|(name, error)| StartError::Setting(name, error))?;
         let routes = Routes::load(store.clone(), targets.clone()).await?;
         let pipeline_settings = tributary_pipeline::Settings {
             retry_delays_ms: config.delivery.retry_delays.0.iter().map(|span| ms(span.0)).collect(),

@@ -1,5 +1,8 @@
 //! The kinds of destinations. A new one is a file here, a `mod` line, and a line in [`ALL`].
 
+pub mod azure_iot_hub;
+pub mod google_maps;
+pub mod google_pubsub;
 pub mod webhook;
 
 use serde_json::Value;
@@ -7,7 +10,12 @@ use serde_json::Value;
 use crate::{Field, Kind, Shape, fields::Reader};
 
 /// Every kind, in the order in which they are offered.
-pub const ALL: &[&'static dyn Kind] = &[&webhook::WebhookKind];
+pub const ALL: &[&'static dyn Kind] = &[
+    &webhook::WebhookKind,
+    &google_maps::GoogleMapsKind,
+    &azure_iot_hub::AzureIotHubKind,
+    &google_pubsub::GooglePubSubKind,
+];
 
 /// The kind of an integration that names none.
 pub const DEFAULT: &str = "Webhook";

@@ -231,7 +231,7 @@ mod tests {
         config.entry("event").or_insert("door".into());
         config.entry("url").or_insert("https://example.com/in".into());
         let addresses = Arc::new(AddressPolicy::default());
-        Webhook::compile(config, &Settings { addresses })
+        Webhook::compile(config, &Settings { addresses, ..Settings::default() })
     }
 
     fn render(config: Value, data: &str) -> Result<Message, String> {

@@ -111,6 +111,12 @@ impl Clients {
         })
     }
 
+    /// Runs the requests of one attempt, where it takes several, within the time that a delivery has.
+    pub async fn in_time(&self, requests: impl Future<Output = Attempt>) -> Attempt {
+        let ended = timeout(self.timeout, requests).await;
+        ended.unwrap_or_else(|_| failure::passing(failure::NO_REPLY_IN_TIME))
+    }
+
     /// Sends a message once. What it comes to is never an `Err`: failures are what is reported.
     pub async fn send(&self, message: &Message, via: Via) -> Attempt {
         let mut request = match request(message) {

@@ -304,7 +304,7 @@ async fn a_certificate_that_nobody_vouches_for_is_taken_only_when_the_integratio
 async fn a_webhook_goes_from_configuration_to_reply() {
     let server = Server::start(Act::Reply(reply(200, "", b"thanks"))).await;
     let config = json!({"event": "door", "url": server.url("/{{room}}"), "json": {"at": "{{room}}"}, "noDefaults": true});
-    let settings = Settings { addresses: policy(&["127.0.0.1"]) };
+    let settings = Settings { addresses: policy(&["127.0.0.1"]), ..Settings::default() };
     let target = kinds::find("Webhook").unwrap().compile(config.as_object().unwrap(), &settings).unwrap();
     let event = Event {
         id: EventId([1; 16]),
