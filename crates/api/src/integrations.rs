@@ -2,12 +2,15 @@
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{HeaderMap, StatusCode, Uri, header},
     routing::get,
 };
 use serde_json::{Map, Value, json};
-use tributary_control::integrations::{MemberView, View};
+use tributary_control::{
+    integrations::{MemberView, View},
+    listing::ListParams,
+};
 use tributary_domain::Owner;
 
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
     at::{At, ORG, PRODUCT, SANDBOX},
     auth::Caller,
     body::Body,
+    paging::next_headers,
 };
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -85,9 +89,21 @@ fn origin(headers: &HeaderMap) -> String {
     text(header::HOST.as_str()).map(|host| format!("{scheme}://{host}")).unwrap_or_default()
 }
 
-async fn list(State(state): State<AppState>, Caller(actor): Caller, at: At) -> Result<Json<Value>, ApiError> {
-    let all = state.control.list_integrations(&actor, at.key()).await?;
-    Ok(Json(all.iter().map(shown).collect()))
+async fn list(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    at: At,
+    uri: Uri,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let params = ListParams::of(pairs.clone());
+    if params.is_empty() {
+        let all = state.control.list_integrations(&actor, at.key()).await?;
+        return Ok((HeaderMap::new(), Json(all.iter().map(shown).collect())));
+    }
+    let page = state.control.list_integrations_page(&actor, at.key(), &params).await?;
+    let headers = next_headers(&uri, &pairs, page.next.as_deref());
+    Ok((headers, Json(page.views.iter().map(shown).collect())))
 }
 
 async fn create(

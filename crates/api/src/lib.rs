@@ -22,6 +22,7 @@ mod integrations;
 mod oauth;
 mod ops;
 mod orgs;
+mod paging;
 mod products;
 mod secrets;
 mod sharing;

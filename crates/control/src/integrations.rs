@@ -229,7 +229,7 @@ impl Control {
     }
 }
 
-fn view(mut integration: Integration, member: Option<Member>) -> View {
+pub(crate) fn view(mut integration: Integration, member: Option<Member>) -> View {
     integration.config = sensitive::mask(&integration.config);
     View { integration, member, today: Counts::default(), products: Vec::new(), logs: None }
 }

@@ -14,6 +14,7 @@ pub mod error;
 mod fields;
 pub mod history;
 pub mod integrations;
+pub mod listing;
 pub mod merging;
 pub mod operations;
 pub mod orgs;

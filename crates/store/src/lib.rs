@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod devices;
 pub mod history;
 pub mod integrations;
+pub mod lists;
 pub mod logs;
 mod lookup;
 pub mod members;

@@ -32,6 +32,8 @@ pub enum Which<'a> {
     In(Owner, ProductId),
     /// Those that execute on any of these products, whoever owns them. For the data plane.
     OnAny(&'a [ProductId]),
+    /// Of an owner, those with these ids.
+    These(Owner, &'a [IntegrationId]),
     /// The next ones in the order of their ids, whoever owns them, and at most how many. For the data plane.
     After(Option<IntegrationId>, usize),
 }
@@ -69,6 +71,12 @@ impl Which<'_> {
                     list.push_bind(product.0);
                 }
                 sql.push("))");
+            }
+            Which::These(owner, ids) => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                sql.push("id IN (SELECT value FROM json_each(");
+                sql.push_bind(serde_json::json!(ids).to_string()).push(")) AND ");
+                of(sql, owner);
             }
             Which::After(id, limit) => {
                 let after = id.map(|id| id.to_string()).unwrap_or_default();

@@ -1,0 +1,24 @@
+//! Pages over HTTP: the rows stay a bare array, and where the next page begins is told in headers.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The cursor of the next page.
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
+/// Parameters that the address of the next page does not repeat: it has its own cursor, and a token is no part of it.
+const NOT_REPEATED: [&str; 2] = ["cursor", "access_token"];
+
+/// `X-Next-Cursor` and `Link` for the page after this one; nothing after the last one.
+pub(crate) fn next_headers(uri: &Uri, pairs: &[(String, String)], next: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let Some(next) = next else { return headers };
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let mut address = format!("{}?cursor={next}", uri.path());
+    for (name, value) in pairs.iter().filter(|(name, _)| !NOT_REPEATED.contains(&name.as_str())) {
+        address += &format!("&{}={}", encoded(name), encoded(value));
+    }
+    let told = [(NEXT_CURSOR, next.to_owned()), (header::LINK, format!("<{address}>; rel=\"next\""))];
+    headers
+        .extend(told.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))));
+    headers
+}
