@@ -43,6 +43,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint(ALL, Put, "/integrations/{id}", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Replace the configuration of an integration."),
         Endpoint(ALL, Delete, "/integrations/{id}", INTEGRATIONS, &[], 204, &[403, 404], "Delete an integration: in an organization for all its products, in a product for this one."),
         Endpoint(ALL, Get, "/integrations/{id}/history", INTEGRATIONS, &["days"], 200, &[400, 404], "What an integration counted by day, in all and by product."),
+        Endpoint(ALL, Post, "/integrations/preview", INTEGRATIONS, &[], 200, &[400, 403, 404], "What `integration` would send for `events`, or for the `last` ones, and how that differs from what `id` sends now. Nothing is sent."),
         Endpoint(&[PRODUCT], Post, "/integrations/{id}/separate", INTEGRATIONS, &[], 201, &[400, 404, 409], "Give the product its own copy of a shared integration."),
         Endpoint(&[PRODUCT], Get, "/metrics/integration", INTEGRATIONS, &["start_date", "end_date", "bucket_size"], 200, &[400], "What all integrations of a product counted, in buckets of time."),
         Endpoint(&[ORG], Put, "/integrations/{id}/products/{product}", INTEGRATIONS, &[], 200, &[403, 404], "Let an integration execute on one more product."),

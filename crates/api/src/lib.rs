@@ -23,6 +23,7 @@ mod oauth;
 mod ops;
 mod orgs;
 mod paging;
+mod preview;
 mod products;
 mod secrets;
 mod sharing;
@@ -83,6 +84,7 @@ pub fn router(state: AppState) -> Router {
         .merge(products::routes())
         .merge(devices::routes())
         .merge(test_run::routes())
+        .merge(preview::routes())
         .merge(integrations::routes())
         .merge(sharing::routes())
         .merge(webhooks::routes())

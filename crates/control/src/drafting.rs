@@ -71,7 +71,7 @@ impl Control {
         }
     }
 
-    async fn check_products(
+    pub(crate) async fn check_products(
         &self,
         place: &Place,
         given: Option<Vec<Value>>,

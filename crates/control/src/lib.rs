@@ -22,6 +22,7 @@ pub mod orgs;
 pub mod origin;
 mod passwords;
 pub mod place;
+pub mod preview;
 pub mod products;
 pub mod publish;
 pub mod secrets;

@@ -121,6 +121,12 @@ pub(crate) fn head(db: &Connection) -> rusqlite::Result<u64> {
     .map(|head| u64::try_from(head).unwrap_or(0))
 }
 
+/// The bytes of all frames; looks at their rows alone.
+pub(crate) fn stored_bytes(db: &Connection) -> rusqlite::Result<usize> {
+    let sum = "SELECT coalesce(sum(length(bytes)), 0) FROM frame";
+    db.query_row(sum, [], |row| row.get::<_, i64>(0)).map(|sum| usize::try_from(sum).unwrap_or(0))
+}
+
 /// One statement outside of a transaction: SQLite begins, commits and, on any error, rolls back around it.
 pub(crate) fn insert(db: &Connection, frame: &Frame) -> rusqlite::Result<()> {
     let row = params![in_column(frame.first_seq), in_column(frame.last_seq()), frame.at_ms, &frame.bytes[..]];

@@ -34,7 +34,7 @@
 //! the largest backlog so far. Two processes never share one log: it holds a lock on `<file>.lock` beside its file, which also holds the reserve.
 //!
 //! # Limits
-//! All in [`Options`] with their units: queue, group, one append, tail, write-ahead log, reserve. [`READ_LAST_BYTES`] bounds a
+//! All in [`Options`] with their units: queue, group, one append, tail, window, write-ahead log, reserve. [`READ_LAST_BYTES`] bounds a
 //! preview; [`MAX_FRAME_BYTES`] bounds a frame whatever the options say.
 
 mod db;

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use crate::{
     LogError, Options, Record, db,
     page::{self, Page},
-    reader::{ReadOp, Reader},
+    reader::{READ_LAST_BYTES, ReadOp, Reader},
     reserve::Reserve,
     tail::Tail,
     trim::TrimJob,
@@ -57,6 +57,7 @@ impl EventLog {
         let reserve = Reserve::open(path, options.reserve_bytes)?;
         let db = db::open_writer(path, &options)?;
         let head = db::head(&db).map_err(|e| LogError::sql("read the last number", &e))?;
+        let stored_bytes = db::stored_bytes(&db).map_err(|e| LogError::sql("read the size", &e))?;
         let reader_db = db::open_reader(path, &options)?;
 
         let tail = Arc::new(Mutex::new(Tail::new(head, options.tail_bytes)));
@@ -64,7 +65,8 @@ impl EventLog {
         let (reads, reader_ops) = mpsc::channel(READ_QUEUE);
         let (head_sender, head) = watch::channel(head);
         let place = (path.to_owned(), options.clone());
-        let writer = Writer::new(place.clone(), (db, reserve), writer_ops, (head_sender, tail.clone()));
+        let writer =
+            Writer::new(place.clone(), (db, reserve, stored_bytes), writer_ops, (head_sender, tail.clone()));
         let reader = Reader::new(place, reader_db, reader_ops);
         start("eventlog-writer", move || writer.run())?;
         start("eventlog-reader", move || reader.run())?;
@@ -158,8 +160,24 @@ impl EventLog {
         let frames = self.shared.tail.lock().newest(max_records);
         match frames {
             Some(frames) => Ok(page::newest(frames, max_records)),
-            None => self.ask_reader(|reply| ReadOp::Last { max_records, reply }).await,
+            None => self.read_before(u64::MAX, max_records, READ_LAST_BYTES).await,
         }
+    }
+
+    /// The newest records numbered below `before`, newest last: up to `max_records`, fewer when their frames are larger
+    /// than `max_bytes`; empty when there are none. For going backwards page by page.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] when the first frame to read is damaged; reading may go on before its first number.
+    /// [`LogError::Closed`], [`LogError::Io`].
+    pub async fn read_before(
+        &self,
+        before: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.open_still()?;
+        self.ask_reader(|reply| ReadOp::Before { before, max_records, max_bytes, reply }).await
     }
 
     async fn ask_reader(
@@ -184,7 +202,16 @@ impl EventLog {
     /// # Errors
     /// [`LogError::Closed`], [`LogError::Io`], [`LogError::Full`]; some frames may have been dropped by then.
     pub async fn trim(&self, up_to: u64, cutoff_ms: i64) -> Result<u64, LogError> {
-        self.ask_writer(|reply| Op::Trim(TrimJob { up_to, cutoff_ms, seen: 0, dropped: 0, reply })).await?
+        self.ask_writer(|reply| Op::Trim(trim_job(up_to, cutoff_ms, reply))).await?
+    }
+
+    /// As [`trim`](EventLog::trim), for what lies outside of the window that [`Options::keep_records`] and its
+    /// neighbours describe: too old, too many or too large. While appends fail, nothing up to `up_to` is kept.
+    ///
+    /// # Errors
+    /// As [`trim`](EventLog::trim).
+    pub async fn trim_window(&self, up_to: u64) -> Result<u64, LogError> {
+        self.ask_writer(|reply| Op::TrimWindow(trim_job(up_to, i64::MIN, reply))).await?
     }
 
     /// Whether the log can take appends: a write transaction can be begun, and if the last append failed, the like of
@@ -219,6 +246,10 @@ impl EventLog {
     fn open_still(&self) -> Result<(), LogError> {
         if self.shared.places.0.is_closed() { Err(LogError::Closed) } else { Ok(()) }
     }
+}
+
+fn trim_job(up_to: u64, cutoff_ms: i64, reply: oneshot::Sender<Result<u64, LogError>>) -> TrimJob {
+    TrimJob { up_to, cutoff_ms, beyond: 0, excess_bytes: 0, seen: 0, dropped: 0, reply }
 }
 
 fn semaphore(places: usize) -> Arc<Semaphore> {

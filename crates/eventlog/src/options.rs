@@ -26,6 +26,13 @@ pub struct Options {
     /// Space set aside in `<file>.lock`, given up on a full disk so that [`trim`](crate::EventLog::trim) can make room.
     /// Twice `checkpoint_bytes` is enough. In bytes; default 8 MiB; 0 = none.
     pub reserve_bytes: usize,
+    /// Records that [`trim_window`](crate::EventLog::trim_window) keeps at least, unless they are older than `keep_for`
+    /// or larger than `keep_bytes` in all. Default 10,000; 0 = none.
+    pub keep_records: u64,
+    /// See `keep_records`. Default 24 h.
+    pub keep_for: Duration,
+    /// See `keep_records`. In bytes; default 64 MiB.
+    pub keep_bytes: usize,
     /// How long to wait for somebody else's lock on the file (a person with the `sqlite3` shell). Default 5 s.
     pub busy_timeout: Duration,
     /// The most pages that the file may have; an append past it is [`LogError::Full`](crate::LogError::Full).
@@ -46,6 +53,9 @@ impl Default for Options {
             tail_bytes: 16 << 20,
             checkpoint_bytes: 4 << 20,
             reserve_bytes: 8 << 20,
+            keep_records: 10_000,
+            keep_for: Duration::from_secs(24 * 3_600),
+            keep_bytes: 64 << 20,
             busy_timeout: Duration::from_secs(5),
             max_pages: None,
             now_ms: system_now_ms,

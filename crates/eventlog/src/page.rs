@@ -60,14 +60,26 @@ pub(crate) fn newest<F: AsRef<Frame>>(
     frames: impl IntoIterator<Item = F>,
     max_records: usize,
 ) -> Vec<Record> {
+    newest_before(frames, u64::MAX, max_records)
+}
+
+/// As [`newest`], of those numbered below `before`.
+pub(crate) fn newest_before<F: AsRef<Frame>>(
+    frames: impl IntoIterator<Item = F>,
+    before: u64,
+    max_records: usize,
+) -> Vec<Record> {
     let mut records = Vec::new();
     for frame in frames {
         let frame = frame.as_ref();
         for index in (0..frame.len()).rev() {
+            let seq = frame.first_seq + index as u64;
             if records.len() == max_records {
                 break;
             }
-            records.push(Record { seq: frame.first_seq + index as u64, bytes: frame.record(index) });
+            if seq < before {
+                records.push(Record { seq, bytes: frame.record(index) });
+            }
         }
     }
     records.reverse();

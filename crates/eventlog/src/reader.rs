@@ -21,7 +21,7 @@ type Reply = oneshot::Sender<Result<Vec<Record>, LogError>>;
 #[derive(Debug)]
 pub(crate) enum ReadOp {
     After { after: u64, max_records: usize, max_bytes: usize, reply: Reply },
-    Last { max_records: usize, reply: Reply },
+    Before { before: u64, max_records: usize, max_bytes: usize, reply: Reply },
     Close(oneshot::Sender<()>),
 }
 
@@ -53,8 +53,8 @@ impl Reader {
                     let answer = self.read(|reader, db| reader.after(db, after, max_records, max_bytes));
                     let _ = reply.send(answer);
                 }
-                ReadOp::Last { max_records, reply } => {
-                    let answer = self.read(|reader, db| reader.last(db, max_records));
+                ReadOp::Before { before, max_records, max_bytes, reply } => {
+                    let answer = self.read(|reader, db| reader.before(db, before, max_records, max_bytes));
                     let _ = reply.send(answer);
                 }
                 ReadOp::Close(reply) => {
@@ -108,14 +108,21 @@ impl Reader {
         Ok(page.into_records())
     }
 
-    fn last(&mut self, db: &Connection, max_records: usize) -> Result<Vec<Record>, LogError> {
-        let (mut below, mut records, mut bytes) = (u64::MAX, 0, 0);
+    fn before(
+        &mut self,
+        db: &Connection,
+        before: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        let (mut below, mut records, mut bytes) = (before, 0, 0);
         let mut frames: Vec<Arc<Frame>> = Vec::new();
-        while records < max_records && bytes < READ_LAST_BYTES {
+        while records < max_records && bytes < max_bytes {
             let Some(row) = db::row_below(db, below).map_err(read_error)? else { break };
             match self.frame(db, &row) {
                 Ok(Some(frame)) => {
-                    records += frame.len();
+                    let above = (frame.last_seq() + 1).saturating_sub(before);
+                    records += frame.len().saturating_sub(usize::try_from(above).unwrap_or(usize::MAX));
                     bytes += frame.bytes.len();
                     frames.push(frame);
                 }
@@ -125,7 +132,7 @@ impl Reader {
             }
             below = row.first_seq;
         }
-        Ok(page::newest(frames, max_records))
+        Ok(page::newest_before(frames, before, max_records))
     }
 
     /// The frame of a row, checked; `None` when it was trimmed in the meantime.

@@ -16,6 +16,10 @@ const STEP_BYTES: usize = 4 << 20;
 pub(crate) struct TrimJob {
     pub(crate) up_to: u64,
     pub(crate) cutoff_ms: i64,
+    /// Rows whose records are all numbered so or less are dropped though they are young.
+    pub(crate) beyond: u64,
+    /// Bytes that are dropped, oldest first, though they are young.
+    pub(crate) excess_bytes: usize,
     /// Rows up to here were looked at.
     pub(crate) seen: u64,
     pub(crate) dropped: u64,
@@ -38,10 +42,11 @@ pub(crate) fn decide(rows: &[FrameRow], job: &TrimJob, now_ms: i64) -> Step {
     let mut step = Step { drop: Vec::new(), seen: job.seen, done: rows.len() < STEP_FRAMES };
     let mut bytes = 0;
     for (index, row) in rows.iter().enumerate() {
-        let young = row.at_ms >= job.cutoff_ms;
         // No frame reaches into the next one: a damaged last number must not keep all that follows.
         let next = rows.get(index + 1).map_or(u64::MAX, |next| next.first_seq - 1);
         let last_seq = row.last_seq.min(next);
+        let surplus = last_seq <= job.beyond || bytes < job.excess_bytes;
+        let young = row.at_ms >= job.cutoff_ms && !surplus;
         if last_seq > job.up_to || (young && row.at_ms <= now_ms) {
             step.done = true;
             break;
@@ -68,7 +73,8 @@ mod tests {
     }
 
     fn job(up_to: u64, cutoff_ms: i64) -> TrimJob {
-        TrimJob { up_to, cutoff_ms, seen: 0, dropped: 0, reply: oneshot::channel().0 }
+        let reply = oneshot::channel().0;
+        TrimJob { up_to, cutoff_ms, beyond: 0, excess_bytes: 0, seen: 0, dropped: 0, reply }
     }
 
     fn dropped(rows: &[FrameRow], job: &TrimJob, now_ms: i64) -> (Vec<u64>, u64, bool) {
@@ -95,6 +101,25 @@ mod tests {
     fn a_stamp_from_a_clock_since_set_back_holds_nothing_up() {
         let rows = [row(1, 100, 1), row(11, 9_000, 1), row(21, 200, 1)];
         assert_eq!(dropped(&rows, &job(30, 300), 400), (vec![1, 21], 21, true));
+    }
+
+    #[test]
+    fn young_frames_are_dropped_when_there_are_too_many_or_too_large_ones_but_never_above_the_mark() {
+        let rows = [row(1, 100, 5), row(11, 100, 5), row(21, 100, 5), row(31, 100, 5)];
+        let cases = [
+            ((40, 0, 0), vec![]),
+            ((40, 20, 0), vec![1, 11]),
+            ((40, 29, 0), vec![1, 11]),
+            ((40, 0, 1), vec![1]),
+            ((40, 0, 6), vec![1, 11]),
+            ((40, 10, 11), vec![1, 11, 21]),
+            ((25, 40, 99), vec![1, 11]),
+        ];
+        for ((up_to, beyond, excess_bytes), expected) in cases {
+            let job = TrimJob { beyond, excess_bytes, ..job(up_to, 50) };
+            let (dropped, _, done) = dropped(&rows, &job, 400);
+            assert_eq!((dropped, done), (expected, true), "{up_to} {beyond} {excess_bytes}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ const CHECK_BYTES: usize = 256 << 10;
 pub(crate) enum Op {
     Append(Append),
     Trim(TrimJob),
+    TrimWindow(TrimJob),
     Check(oneshot::Sender<Result<(), LogError>>),
     Close(oneshot::Sender<()>),
 }
@@ -102,13 +103,15 @@ pub(crate) struct Writer {
     failed: Option<(LogError, usize)>,
     /// Written since the last checkpoint, about.
     wal_bytes: usize,
+    /// Bytes of all frames that are there.
+    stored_bytes: usize,
 }
 
 impl Writer {
     /// Takes over an open file whose last number is the value of `head`.
     pub(crate) fn new(
         (path, options): (PathBuf, Options),
-        (db, reserve): (Connection, Reserve),
+        (db, reserve, stored_bytes): (Connection, Reserve, usize),
         ops: mpsc::Receiver<Op>,
         (head, tail): (watch::Sender<u64>, Arc<Mutex<Tail>>),
     ) -> Writer {
@@ -126,6 +129,7 @@ impl Writer {
             tail,
             failed: None,
             wal_bytes: 0,
+            stored_bytes,
         }
     }
 
@@ -136,6 +140,10 @@ impl Writer {
             match op {
                 Op::Append(first) => self.append(first),
                 Op::Trim(job) => self.trims.push_back(job),
+                Op::TrimWindow(job) => {
+                    let job = self.windowed(job);
+                    self.trims.push_back(job);
+                }
                 Op::Check(reply) => drop(reply.send(self.check())),
                 Op::Close(reply) => {
                     self.shut();
@@ -218,6 +226,7 @@ impl Writer {
         self.with_room("append", false, |db| db::insert(db, &frame))?;
         let last_seq = frame.last_seq();
         self.next_seq = last_seq + 1;
+        self.stored_bytes += frame.bytes.len();
         self.wal_bytes += frame.bytes.len() + COMMIT_OVERHEAD_BYTES;
         // In this order: whoever sees the new head finds the records.
         self.tail.lock().push(frame);
@@ -235,6 +244,7 @@ impl Writer {
         if head >= self.next_seq {
             // The commit that was answered with an error is on disk after all.
             self.next_seq = head + 1;
+            self.stored_bytes = db::stored_bytes(&db).map_err(|e| LogError::sql("read the size", &e))?;
             self.tail.lock().restart(head);
             self.head.send_replace(head);
         }
@@ -286,6 +296,20 @@ impl Writer {
         self.with_db(doing, step)
     }
 
+    /// The job with the bounds of the window as it is now. On a full disk nothing is kept: accepting events comes first.
+    fn windowed(&self, mut job: TrimJob) -> TrimJob {
+        let options = &self.options;
+        if self.failed.is_some() {
+            job.cutoff_ms = i64::MAX;
+            return job;
+        }
+        let keep_ms = i64::try_from(options.keep_for.as_millis()).unwrap_or(i64::MAX);
+        job.cutoff_ms = (options.now_ms)().saturating_sub(keep_ms);
+        job.beyond = (self.next_seq - 1).saturating_sub(options.keep_records);
+        job.excess_bytes = self.stored_bytes.saturating_sub(options.keep_bytes);
+        job
+    }
+
     /// One step of the oldest call of `trim`.
     fn trim_step(&mut self) {
         let Some(mut job) = self.trims.pop_front() else { return };
@@ -302,6 +326,9 @@ impl Writer {
         let step = trim::decide(&rows, job, (self.options.now_ms)());
         if !step.drop.is_empty() {
             self.with_room("trim", true, |db| db::remove(db, &step.drop))?;
+            let bytes = step.drop.iter().map(|row| row.bytes_len).sum();
+            self.stored_bytes = self.stored_bytes.saturating_sub(bytes);
+            job.excess_bytes = job.excess_bytes.saturating_sub(bytes);
             let first_seqs: Vec<u64> = step.drop.iter().map(|row| row.first_seq).collect();
             self.tail.lock().drop_frames(&first_seqs);
             self.wal_bytes += COMMIT_OVERHEAD_BYTES + step.drop.len() * COMMIT_OVERHEAD_BYTES / 2;

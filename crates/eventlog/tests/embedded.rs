@@ -157,6 +157,18 @@ async fn a_full_disk_refuses_the_append_whole_and_trimming_makes_room_again() {
 }
 
 #[tokio::test]
+async fn on_a_full_disk_no_window_is_kept() {
+    let folder = Folder::new();
+    let log = folder.open(Options { max_pages: Some(100), ..Options::default() });
+    let stored = fill(&log).await;
+    let record = Bytes::from(vec![b'y'; 100_000]);
+    assert_eq!(log.append(record.clone()).await, Err(LogError::Full));
+    assert_eq!(log.trim_window(stored).await.unwrap(), stored);
+    assert_eq!(log.append(record).await.unwrap(), stored + 1);
+    assert_eq!(log.trim_window(stored + 1).await.unwrap(), 0, "it is kept again");
+}
+
+#[tokio::test]
 async fn after_a_full_disk_a_larger_one_goes_on_where_the_log_stood() {
     let folder = Folder::new();
     let log = folder.open(Options { max_pages: Some(100), ..Options::default() });

@@ -51,6 +51,8 @@ mod embedded {
         the_newest_records_come_newest_last
         the_head_has_moved_when_an_append_is_answered
         trim_drops_only_what_is_below_both_marks
+        the_window_keeps_the_newest_by_count_age_and_bytes_also_after_a_restart
+        pages_backwards_meet_every_record_once
         appends_and_reads_go_on_while_a_long_trim_runs
         a_batch_too_large_is_refused_and_stores_nothing
         closing_finishes_what_is_queued_and_refuses_the_rest
@@ -281,6 +283,72 @@ async fn trim_drops_only_what_is_below_both_marks<E: Engine>() {
         assert_eq!(seqs(&log.read_after(1, 2, 1_000).await.unwrap()), [7, 8]);
         assert_eq!(seqs(&log.read_last(10).await.unwrap()), [7, 8, 9]);
         assert_eq!(log.append(text("next")).await.unwrap(), 10);
+    }
+}
+
+async fn the_window_keeps_the_newest_by_count_age_and_bytes_also_after_a_restart<E: Engine>() {
+    static NOW: AtomicI64 = AtomicI64::new(0);
+    let with = |keep_records, keep_for_ms, keep_bytes| Options {
+        now_ms: || NOW.load(Ordering::SeqCst),
+        keep_records,
+        keep_for: std::time::Duration::from_millis(keep_for_ms),
+        keep_bytes,
+        ..Options::default()
+    };
+    let engine = E::new();
+    let log = engine.open(with(100, 3_500, 1_000_000));
+    for at_ms in [1_000, 2_000, 3_000, 4_000, 5_000] {
+        NOW.store(at_ms, Ordering::SeqCst);
+        log.append_all((0..3).map(text).collect()).await.unwrap();
+    }
+    assert_eq!(log.trim_window(2).await.unwrap(), 0, "too old, but record 3 is still wanted");
+    assert_eq!(log.trim_window(15).await.unwrap(), 1, "one frame is too old");
+    assert_eq!(seqs(&all(&log).await), (4..=15).collect::<Vec<_>>());
+    log.close().await;
+
+    let log = engine.open(with(7, 3_500, 1_000_000));
+    assert_eq!(
+        log.trim_window(6).await.unwrap(),
+        1,
+        "there are too many; a frame that has one of the newest stays"
+    );
+    assert_eq!(log.trim_window(15).await.unwrap(), 0);
+    assert_eq!(seqs(&all(&log).await), (7..=15).collect::<Vec<_>>());
+    log.close().await;
+
+    // A frame of three such records is some 50 bytes long.
+    let log = engine.open(with(100, 3_500, 60));
+    assert_eq!(log.trim_window(15).await.unwrap(), 2, "they are too large");
+    assert_eq!(seqs(&all(&log).await), [13, 14, 15]);
+    log.append_all((0..3).map(text).collect()).await.unwrap();
+    assert_eq!(log.trim_window(18).await.unwrap(), 1, "what was appended since counts too");
+    log.close().await;
+
+    let log = engine.open(with(0, 3_500, 60));
+    assert_eq!(log.trim_window(18).await.unwrap(), 1, "none is kept");
+    assert_eq!(log.append(text("next")).await.unwrap(), 19);
+}
+
+async fn pages_backwards_meet_every_record_once<E: Engine>() {
+    for options in both_ways() {
+        let engine = E::new();
+        let log = engine.open(options);
+        assert_eq!(log.read_before(u64::MAX, 5, 1_000).await.unwrap(), []);
+        for count in [3, 1, 5, 2] {
+            log.append_all((0..count).map(text).collect()).await.unwrap();
+        }
+        let whole = all(&log).await;
+        for max_records in 1..=12 {
+            let (mut before, mut met) = (u64::MAX, Vec::new());
+            loop {
+                let page = log.read_before(before, max_records, 1).await.unwrap();
+                let Some(first) = page.first() else { break };
+                assert!(page.len() <= max_records);
+                before = first.seq;
+                met.splice(..0, page);
+            }
+            assert_eq!(met, whole, "{max_records} records");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod lanes;
 pub mod metrics;
 pub mod outcome;
+pub mod preview;
 pub mod recorder;
 pub mod router;
 pub mod routes;
@@ -85,6 +86,8 @@ struct Running {
     delivery: Delivery,
     log: EventLog,
     metrics: Arc<Metrics>,
+    /// Places for previews.
+    previews: Semaphore,
     stop: watch::Sender<bool>,
     tasks: parking_lot::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -149,7 +152,7 @@ impl Pipeline {
         let tasks = vec![
             tokio::spawn(Recorder::new(parts, cursor).run()),
             tokio::spawn(router.run(cursor, stopped.clone())),
-            tokio::spawn(trim(log.clone(), behind, settings.now, stopped.clone())),
+            tokio::spawn(trim(log.clone(), behind, stopped.clone())),
             tokio::spawn(sweep(store, lanes.clone(), settings.now, stopped)),
         ];
         Ok(Pipeline(Arc::new(Running {
@@ -159,6 +162,7 @@ impl Pipeline {
             delivery,
             log,
             metrics,
+            previews: Semaphore::new(preview::AT_ONCE),
             stop,
             tasks: tasks.into(),
         })))
@@ -234,20 +238,15 @@ impl Pipeline {
     }
 }
 
-/// Drops from the log what is behind the committed cursor.
-async fn trim(
-    log: EventLog,
-    behind: watch::Receiver<u64>,
-    now: fn() -> Timestamp,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Drops from the log what is behind the committed cursor, but for the window that previews look at.
+async fn trim(log: EventLog, behind: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(TRIM_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let up_to = *behind.borrow();
-        if let Err(error) = log.trim(up_to, now().0).await {
+        if let Err(error) = log.trim_window(up_to).await {
             tracing::error!(%error, "the event log could not be trimmed and is tried again");
         }
     }

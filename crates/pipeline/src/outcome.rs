@@ -108,12 +108,12 @@ impl Finished {
 }
 
 /// Hides sensitive values wherever they turn up, in each of the spellings that a request or reply may have them.
-struct Masker {
+pub(crate) struct Masker {
     spellings: Vec<String>,
 }
 
 impl Masker {
-    fn new(values: &[String]) -> Masker {
+    pub(crate) fn new(values: &[String]) -> Masker {
         let mut spellings: Vec<String> =
             values.iter().filter(|v| !v.is_empty()).flat_map(|v| spellings(v)).collect();
         // Longest first, so that a value that contains another one is hidden whole.
@@ -122,7 +122,7 @@ impl Masker {
         Masker { spellings }
     }
 
-    fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for spelling in &self.spellings {
             if text.contains(spelling.as_str()) {
@@ -143,12 +143,17 @@ impl Masker {
         let mut map = Map::new();
         for (name, value) in headers {
             let hidden = tributary_domain::sensitive::is_sensitive_header(name);
-            map.insert(name.clone(), if hidden { MASK.into() } else { self.text(value).into() });
+            let shown = if hidden { MASK.to_owned() } else { self.text(value) };
+            match map.get_mut(name) {
+                // HTTP's own way of writing a header that comes twice.
+                Some(Value::String(first)) => *first = format!("{first}, {shown}"),
+                _ => drop(map.insert(name.clone(), shown.into())),
+            }
         }
         map.into()
     }
 
-    fn request(&self, message: &Message) -> Value {
+    pub(crate) fn request(&self, message: &Message) -> Value {
         json!({
             "method": message.method,
             "url": self.text(&message.url),
@@ -162,31 +167,46 @@ impl Masker {
     }
 }
 
-/// A value as it is, as JSON writes it in a text, as HTML, and percent-encoded.
+/// A value as it is and as HTML, each also as JSON writes it in a text, and percent-encoded.
 fn spellings(value: &str) -> Vec<String> {
-    let json = Value::from(value).to_string();
     let html = value
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
         .replace('\'', "&#39;");
-    let mut all = vec![value.to_owned(), json[1..json.len() - 1].to_owned(), html];
-    for plus in [false, true] {
-        let mut encoded = String::with_capacity(value.len() * 2);
-        for byte in value.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    encoded.push(char::from(byte));
-                }
-                b' ' if plus => encoded.push('+'),
-                _ => encoded.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        all.push(encoded);
+    let mut all: Vec<String> = without_credentials(value).into_iter().collect();
+    for text in [value, &html] {
+        let json = Value::from(text).to_string();
+        all.extend([text.to_owned(), json[1..json.len() - 1].to_owned()]);
+        all.extend([false, true].map(|plus| percent_encoded(text, plus)));
     }
     all.dedup();
     all
+}
+
+/// What is left in a request of a secret that is an address: its scheme may be followed by credentials, which are taken
+/// out, and its host is written in lower case.
+fn without_credentials(value: &str) -> Option<String> {
+    let (_, rest) = value.trim().split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let path = path.split('#').next().unwrap_or_default();
+    (!host.is_empty()).then(|| host.to_ascii_lowercase() + path)
+}
+
+fn percent_encoded(text: &str, plus: bool) -> String {
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            b' ' if plus => encoded.push('+'),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 #[cfg(test)]
@@ -196,12 +216,26 @@ mod tests {
     #[test]
     fn sensitive_values_are_hidden_in_every_spelling() {
         let mask = Masker::new(&["p&s \"x\"".to_owned(), "p&s".to_owned(), String::new()]);
-        for text in
-            ["p&s \"x\"", "p&s \\\"x\\\"", "p&amp;s &quot;x&quot;", "p%26s%20%22x%22", "p%26s+%22x%22", "p&s"]
-        {
+        for text in [
+            "p&s \"x\"",
+            "p&s \\\"x\\\"",
+            "p&amp;s &quot;x&quot;",
+            "p%26s%20%22x%22",
+            "p%26s+%22x%22",
+            "p&s",
+            "p%26amp%3Bs%20%26quot%3Bx%26quot%3B",
+        ] {
             assert_eq!(mask.text(&format!("a={text};")), format!("a={MASK};"), "{text}");
         }
         assert_eq!(mask.text("nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn a_secret_that_is_an_address_is_hidden_as_it_is_sent() {
+        let mask = Masker::new(&["https://u:p@Host.example:8080/in?key=k#x".to_owned()]);
+        assert_eq!(mask.text("https://host.example:8080/in?key=k&b=1"), format!("https://{MASK}&b=1"));
+        let mask = Masker::new(&["http://10.0.0.1".to_owned()]);
+        assert_eq!(mask.text("10.0.0.1 is in a private range"), format!("{MASK} is in a private range"));
     }
 
     #[test]

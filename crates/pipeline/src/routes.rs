@@ -60,6 +60,15 @@ impl Route {
         self.counted.product.is_none()
     }
 
+    /// Whether an integration with this prefix fires for an event of the key that it listens to.
+    pub fn fires(&self, prefix: &str, event: &Event) -> bool {
+        !prefix.is_empty() && event.name.starts_with(prefix) && self.takes_device(event)
+    }
+
+    fn takes_device(&self, event: &Event) -> bool {
+        self.device.as_deref().is_none_or(|device| device == &*event.coreid)
+    }
+
     /// The organization that owns it.
     pub fn org(&self) -> Option<OrgId> {
         match self.owner {
@@ -106,8 +115,7 @@ impl RouteSet {
 
     fn collect(&self, event: &Event, into: &mut Vec<Arc<Route>>) {
         for routes in self.lengths.iter().filter_map(|n| self.by_prefix.get(event.name.get(..*n)?)) {
-            let fits = |route: &&Arc<Route>| route.device.as_deref().is_none_or(|d| d == &*event.coreid);
-            into.extend(routes.iter().filter(fits).cloned());
+            into.extend(routes.iter().filter(|route| route.takes_device(event)).cloned());
         }
     }
 }
@@ -242,6 +250,16 @@ impl Routes {
             None => RouteKey::Sandbox(event.user?),
         };
         self.0.sets.read().get(&key)?.by_member.get(&counted.into()).cloned()
+    }
+
+    /// The routes of an integration, stored or not, compiled anew; none when it does not compile.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn routes_of(&self, integration: &Integration) -> Result<Vec<(RouteKey, Route)>, StoreError> {
+        let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
+        let compiled = compile(integration, secrets, &self.0.settings);
+        Ok(compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default())
     }
 
     /// The route of an integration through one of its members (none in a sandbox), compiled anew.

@@ -25,7 +25,7 @@ use tributary_domain::{FieldError, integration::Config, outcome::AttemptClass};
 pub use net::{AddressPolicy, Clients};
 pub use response::ResponseSettings;
 pub use settings::{Endpoint, Settings};
-pub use variables::{Secrets, Variables};
+pub use variables::{Secrets, Used, Variables, Was};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,11 +1,18 @@
 //! The names that templates see (contract 3.3): those of the event first, then secrets, then the event's data.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
+use std::{
+    borrow::Cow,
+    cell::{OnceCell, RefCell},
+    collections::{BTreeMap, HashMap},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use tributary_domain::{Event, ProductId, UserId};
 use tributary_template::{Scope, Var};
+
+/// Most names that [`Used`] notes.
+const USED_NAMES: usize = 1_000;
 
 /// The secrets of an owner by name.
 #[derive(Clone, Default)]
@@ -28,6 +35,22 @@ pub struct Variables<'a> {
     /// The owner's secrets.
     pub secrets: &'a Secrets,
     data: OnceCell<Option<Value>>,
+    used: Option<&'a RefCell<Used>>,
+}
+
+/// Which names the templates of a rendering needed, each by its whole path.
+#[derive(Debug, Default)]
+pub struct Used(pub BTreeMap<String, Was>);
+
+/// What a name stood for, at its best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Was {
+    /// Nothing.
+    Missing,
+    /// Something that is neither number nor flag.
+    Other,
+    /// A number or a flag of JSON.
+    Unquoted,
 }
 
 impl<'a> Variables<'a> {
@@ -38,7 +61,12 @@ impl<'a> Variables<'a> {
         product_user: Option<UserId>,
         secrets: &'a Secrets,
     ) -> Variables<'a> {
-        Variables { event, product, product_user, secrets, data: OnceCell::new() }
+        Variables { event, product, product_user, secrets, data: OnceCell::new(), used: None }
+    }
+
+    /// The same, noting which names are needed.
+    pub fn noting(self, used: &'a RefCell<Used>) -> Variables<'a> {
+        Variables { used: Some(used), ..self }
     }
 
     /// The event's data, empty when there is none.
@@ -109,5 +137,20 @@ impl Scope for Variables<'_> {
             return Some(Var::Text(Cow::Borrowed(secret)));
         }
         self.object()?.get(name).map(Var::Json)
+    }
+
+    fn rendered(&self, path: &str, found: Option<&Var<'_>>) {
+        let Some(used) = self.used else { return };
+        let was = match found {
+            None => Was::Missing,
+            Some(Var::Json(Value::Number(_) | Value::Bool(_))) => Was::Unquoted,
+            Some(_) => Was::Other,
+        };
+        let mut used = used.borrow_mut();
+        if let Some(known) = used.0.get_mut(path) {
+            *known = was.max(*known);
+        } else if used.0.len() < USED_NAMES && !path.is_empty() {
+            used.0.insert(path.to_owned(), was);
+        }
     }
 }

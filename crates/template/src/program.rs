@@ -85,6 +85,15 @@ impl Program {
         &self.source[span.start as usize..span.end as usize]
     }
 
+    /// The path as it is written; empty for the implicit iterator.
+    pub(crate) fn path_text(&self, path: Path) -> &str {
+        match &self.parts[path.first as usize..path.end as usize] {
+            [] => "",
+            [first, .., last] => &self.source[first.name.start as usize..last.name.end as usize],
+            [only] => self.text(only.name),
+        }
+    }
+
     /// The parts of a path; none for the implicit iterator.
     pub(crate) fn parts(&self, path: Path) -> impl Iterator<Item = Part<'_>> {
         self.parts[path.first as usize..path.end as usize]

@@ -204,7 +204,9 @@ impl<'p, O: Output> Renderer<'p, O> {
                     }
                 }
                 Node::Value { path, escape } => {
-                    if let Some(var) = self.resolve(path, top)? {
+                    let found = self.resolve(path, top)?;
+                    self.scope.rendered(program.path_text(path), found.as_ref());
+                    if let Some(var) = found {
                         let bytes = self.out.value(Item::of(&var), escape)?;
                         self.steps.take_bytes(bytes)?;
                     }
@@ -213,6 +215,7 @@ impl<'p, O: Output> Renderer<'p, O> {
                     let body = at..end as usize;
                     at = body.end;
                     let var = self.resolve(path, top)?;
+                    self.scope.rendered(program.path_text(path), var.as_ref());
                     let item = var.as_ref().map(Item::of).filter(|item| item.is_true());
                     match (inverted, item) {
                         (false, Some(item)) => self.section(body, item, top)?,

@@ -13,6 +13,10 @@ pub trait Scope {
     ///
     /// A lookup may happen many times in one rendering, so it should be cheap.
     fn lookup(&self, name: &str) -> Option<Var<'_>>;
+
+    /// Told of every tag and section that is rendered: its whole path, and what it stands for there. For those who
+    /// want to know which names a rendering needed.
+    fn rendered(&self, _path: &str, _found: Option<&Var<'_>>) {}
 }
 
 /// What a name stands for.

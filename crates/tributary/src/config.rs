@@ -1,5 +1,6 @@
 //! The configuration: defaults, then a TOML file, then the environment (`TRIBUTARY_SECTION__KEY`), then flags.
 
+mod eventlog;
 mod targets;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub(crate) use self::targets::Targets;
+pub(crate) use self::{eventlog::EventLogConfig, targets::Targets};
 
 /// What every name of an environment variable of ours begins with.
 const ENV_PREFIX: &str = "TRIBUTARY_";
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     /// Where things are kept.
     pub(crate) store: StoreConfig,
+    /// How long accepted events are kept for previews.
+    pub(crate) eventlog: EventLogConfig,
     /// Who may sign up and how often a sign-in may fail.
     pub(crate) accounts: Accounts,
     /// How deliveries behave.

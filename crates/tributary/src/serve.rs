@@ -121,7 +121,7 @@ impl Server {
     pub(crate) async fn start(config: &Config) -> Result<Server, StartError> {
         let dir = &config.store.data_dir;
         let store = open_store(config, dir).await?;
-        let log = EventLog::open(&dir.join(LOG_FILE), tributary_eventlog::Options::default())?;
+        let log = EventLog::open(&dir.join(LOG_FILE), config.eventlog.options())?;
         let addresses = Arc::new(address_policy(config)?);
         let targets = config.targets.settings(addresses.clone(), tributary_targets::settings::Clock(now));
         let targets = targets.map_err(|(name, error)| StartError::Setting(name, error))?;

@@ -13,7 +13,7 @@ fn writer(folder: &tempfile::TempDir) -> Writer {
     let db = db::open_writer(&path, &options).unwrap();
     let reserve = Reserve::open(&path, 0).unwrap();
     let tail = Arc::new(Mutex::new(Tail::new(HEAD, options.tail_bytes)));
-    Writer::new((path, options), (db, reserve), mpsc::channel(1).1, (watch::channel(HEAD).0, tail))
+    Writer::new((path, options), (db, reserve, 0), mpsc::channel(1).1, (watch::channel(HEAD).0, tail))
 }
 
 fn group(record: &'static [u8]) -> Group {

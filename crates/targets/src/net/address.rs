@@ -84,6 +84,21 @@ impl AddressPolicy {
     }
 }
 
+impl AddressPolicy {
+    /// As [`AddressPolicy::refusal`] for a `host:port` that names an address itself; a host that has to be looked up is
+    /// not refused before that, except `localhost`, which everybody knows.
+    pub fn refusal_of(&self, destination: &str) -> Option<String> {
+        let (host, _) = destination.rsplit_once(':')?;
+        let local = host == "localhost" || host.ends_with(".localhost");
+        let ip = match host.trim_matches(['[', ']']).parse() {
+            Ok(ip) => ip,
+            Err(_) if local => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Err(_) => return None,
+        };
+        self.refusal(ip)
+    }
+}
+
 /// The IPv4 address that a packet to this IPv6 address ends up at: mapped, 6to4 and NAT64 addresses.
 fn embedded(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(ip) = ip else { return None };
@@ -143,6 +158,19 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_destination_is_refused_unseen_when_it_names_an_address_that_is() {
+        let policy = AddressPolicy::default();
+        for refused in ["10.0.0.1:80", "[::1]:443", "[fd00::1]:80", "localhost:8080", "a.localhost:80"] {
+            assert!(policy.refusal_of(refused).is_some(), "{refused}");
+        }
+        for passed in ["1.1.1.1:80", "[2a00::1]:443", "example.com:80", "localhost.example.com:80"] {
+            assert_eq!(policy.refusal_of(passed), None, "{passed}");
+        }
+        let all = AddressPolicy { allow_private: true, ..policy };
+        assert_eq!(all.refusal_of("localhost:80"), None);
     }
 
     #[test]

@@ -163,6 +163,32 @@ fn request(message: &Message) -> Result<Request<Full<Bytes>>, String> {
     Ok(request)
 }
 
+/// What HTTP itself adds to the headers of a message when it is sent: the host, and the length of the body.
+///
+/// # Errors
+/// When the message cannot be sent, the text of the final error outcome that sending it would be.
+pub fn added_headers(message: &Message) -> Result<Vec<(&'static str, String)>, String> {
+    let request = request(message)?;
+    let mut added = Vec::new();
+    if let Some(host) = request.uri().host() {
+        let port = request.uri().port_u16();
+        let usual = match request.uri().scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        let host = match port.filter(|port| *port != usual) {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        added.push(("host", host));
+    }
+    let given = request.headers().contains_key(header::CONTENT_LENGTH);
+    if given || !message.body.is_empty() {
+        added.push(("content-length", message.body.len().to_string()));
+    }
+    Ok(added)
+}
+
 async fn exchange(
     response: impl Future<Output = Result<http::Response<Incoming>, hyper_util::client::legacy::Error>>,
     message: &Message,

@@ -15,5 +15,5 @@ pub mod resolve;
 mod tls;
 
 pub use address::{AddressPolicy, Cidr};
-pub use client::{ClientSettings, Clients, DELIVERY_TIMEOUT, Via};
+pub use client::{ClientSettings, Clients, DELIVERY_TIMEOUT, Via, added_headers};
 pub use resolve::{Resolve, SystemResolver};
