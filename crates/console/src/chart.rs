@@ -9,22 +9,22 @@ use crate::format::number;
 
 /// The size of a chart in the units of its drawing.
 const WIDTH: i64 = 720;
-const HEIGHT: i64 = 140;
+const HEIGHT: i64 = 120;
 const SPARK: (i64, i64) = (240, 40);
 const BAR: (i64, i64) = (64, 8);
 
 /// A chart of days, the first of which is `from`, counted from 1970-01-01 = 0. Each bar says its figures when pointed at.
 pub(crate) fn days(days: &[Counts], from: i64, label: &str) -> String {
-    let plot = HEIGHT - 20;
     let mut svg = open("chart", WIDTH, HEIGHT, &said(days, label));
-    let _ = write!(svg, "<line class=\"base\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{plot}\" y2=\"{plot}\"/>");
-    bars(&mut svg, days, from, WIDTH, plot);
-    for (at, anchor) in [(0, "start"), (days.len().saturating_sub(1), "end")] {
-        let x = if at == 0 { 0 } else { WIDTH };
-        let day = date_of(from + as_i64(at));
-        let _ = write!(svg, "<text x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{day}</text>", HEIGHT - 4);
-    }
-    svg + "</svg>"
+    let _ = write!(svg, "<line class=\"base\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{HEIGHT}\" y2=\"{HEIGHT}\"/>");
+    bars(&mut svg, days, from, WIDTH, HEIGHT);
+    let last = from + as_i64(days.len()) - 1;
+    let (first, last) = (date_of(from), date_of(last));
+    let _ = write!(
+        svg,
+        "</svg><p class=\"ends\" aria-hidden=\"true\"><span>{first}</span><span>{last}</span></p>"
+    );
+    svg
 }
 
 /// The same, small.

@@ -2,6 +2,8 @@
 // works without it.
 "use strict";
 
+document.documentElement.classList.add("script");
+
 const say = (text) => {
   const toast = document.getElementById("toast");
   if (!toast) return;
@@ -70,6 +72,29 @@ document.addEventListener("input", (event) => {
   }
 });
 
+// A choice that shows one group of fields and hides its siblings.
+const showChosen = (root) => {
+  for (const choice of root.querySelectorAll("select[data-shows]")) {
+    for (const group of document.querySelectorAll(`[data-shown^="${choice.dataset.shows}"]`)) {
+      group.hidden = group.dataset.shown !== choice.dataset.shows + choice.value;
+    }
+  }
+};
+document.addEventListener("change", (event) => { if (event.target.closest("select[data-shows]")) showChosen(document); });
+
+// A row that opens to its details, and closes again.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const opener = event.target;
+  if (!opener.hasAttribute?.("data-opens")) return;
+  const details = opener.closest("tr").nextElementSibling;
+  const isOpen = opener.getAttribute("aria-expanded") === "true";
+  opener.setAttribute("aria-expanded", String(!isOpen));
+  opener.textContent = isOpen ? "▸" : "▾";
+  if (!isOpen) return;
+  event.preventDefault();
+  if (details?.classList.contains("details")) details.remove();
+});
+
 // A name that has to be typed before something is deleted.
 document.addEventListener("input", (event) => {
   const typed = event.target.closest("[data-must-be]");
@@ -86,4 +111,9 @@ document.addEventListener("htmx:sendError", () => say("The server cannot be reac
 document.addEventListener("htmx:afterSettle", (event) => tellTimes(event.target));
 document.addEventListener("htmx:beforeRequest", () => document.getElementById("loading")?.classList.add("htmx-request"));
 document.addEventListener("htmx:afterRequest", () => document.getElementById("loading")?.classList.remove("htmx-request"));
-document.addEventListener("DOMContentLoaded", () => tellTimes(document));
+document.addEventListener("DOMContentLoaded", () => {
+  tellTimes(document);
+  showChosen(document);
+  const typed = document.querySelector("[data-must-be]");
+  if (typed) typed.form.querySelector("button.danger").disabled = true;
+});

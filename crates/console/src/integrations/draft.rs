@@ -138,7 +138,9 @@ impl Draft {
         for name in STRUCTURES {
             let text = self.text(name);
             match serde_json::from_str::<Value>(text) {
-                Ok(value @ (Value::Object(_) | Value::Array(_))) => drop(config.insert(name.to_owned(), value)),
+                Ok(value @ (Value::Object(_) | Value::Array(_))) => {
+                    drop(config.insert(name.to_owned(), value))
+                }
                 // What is no JSON may be after rendering, so it is kept as a text; the preview tells.
                 _ => insert(&mut config, name, text),
             }
@@ -275,7 +277,8 @@ mod tests {
 
     #[test]
     fn only_the_chosen_kind_of_body_counts() {
-        let fields = [("event", "e"), ("body_kind", "form"), ("json", "{}"), ("form", "a: b:c"), ("body", "x")];
+        let fields =
+            [("event", "e"), ("body_kind", "form"), ("json", "{}"), ("form", "a: b:c"), ("body", "x")];
         let mut fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         fields.push(("rejectUnauthorized".to_owned(), "on".to_owned()));
         let (config, errors) = Draft::sent(&Fields(fields)).config();

@@ -41,43 +41,48 @@ pub(super) struct Pick {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wrong(pub(crate) Vec<(String, String)>);
 
-/// The fields that have a place for what is wrong with them.
-const PLACES: [&str; 22] = [
-    "name",
-    "event",
-    "url",
-    "requestType",
-    "deviceID",
-    "json",
-    "form",
-    "body",
-    "query",
-    "headers",
-    "auth",
-    "responseTopic",
-    "errorResponseTopic",
-    "responseTemplate",
-    "topic",
-    "hub_name",
-    "policy_name",
-    "policy_key",
-    "api_key",
-    "more",
-    "config",
-    "product_ids",
-];
+/// The fields of the builder that have a place for what is wrong with them, in every kind.
+const COMMON: [&str; 6] =
+    ["name", "event", "responseTopic", "errorResponseTopic", "responseTemplate", "more"];
+const OF_WEBHOOKS: [&str; 8] = ["url", "requestType", "json", "form", "body", "query", "headers", "auth"];
+const OF_PUBSUB: [&str; 1] = ["topic"];
+const OF_AZURE: [&str; 4] = ["hub_name", "policy_name", "policy_key", "json"];
+const OF_MAPS: [&str; 1] = ["api_key"];
+
+/// The places of a form.
+pub(super) fn places(tab: Tab, kind: &str, place: &Place) -> Vec<&'static str> {
+    let own: &[&str] = match kind {
+        "GoogleCloudPubSub" => &OF_PUBSUB,
+        "AzureIotHub" => &OF_AZURE,
+        "GoogleMaps" => &OF_MAPS,
+        _ => &OF_WEBHOOKS,
+    };
+    let mut places: Vec<&str> = match tab {
+        Tab::Json => vec!["config"],
+        Tab::Builder => COMMON.iter().chain(own).copied().collect(),
+    };
+    match place {
+        Place::Org(_) => places.push("product_ids"),
+        Place::Sandbox(_) if tab == Tab::Builder => places.push("deviceID"),
+        _ => {}
+    }
+    places
+}
 
 impl Wrong {
-    /// Sorts errors to their places; in the JSON tab all stand beside the text, with their field.
+    /// Sorts errors to the places of a form; what has no place of its own stands beside the text of all other fields.
     pub(crate) fn new(errors: &[FieldError], tab: Tab) -> Wrong {
         let place = |error: &FieldError| {
             let field = error.field.split(['.', '[']).next().unwrap_or_default();
-            let in_text = tab == Tab::Json && field != "product_ids" && field != "config";
-            match (in_text, PLACES.contains(&field)) {
-                (true, _) => ("config".to_owned(), error.to_string()),
-                (_, true) if field == error.field => (field.to_owned(), sentence(&error.message)),
-                (_, true) => (field.to_owned(), sentence(&error.to_string())),
-                _ => ("more".to_owned(), sentence(&error.to_string())),
+            let is_known = [&COMMON[..], &OF_WEBHOOKS, &OF_PUBSUB, &OF_AZURE, &OF_MAPS, &["deviceID"]]
+                .iter()
+                .any(|fields| fields.contains(&field));
+            match (tab, field) {
+                (_, "product_ids" | "config") => (field.to_owned(), sentence(&error.message)),
+                (Tab::Json, _) => ("config".to_owned(), error.to_string()),
+                _ if is_known && field == error.field => (field.to_owned(), sentence(&error.message)),
+                _ if is_known => (field.to_owned(), error.to_string()),
+                _ => ("more".to_owned(), error.to_string()),
             }
         };
         Wrong(errors.iter().map(place).collect())
@@ -87,11 +92,6 @@ impl Wrong {
     pub(crate) fn of(&self, field: &str) -> String {
         let found = self.0.iter().filter(|(place, _)| place == field).map(|(_, text)| text.as_str());
         found.collect::<Vec<_>>().join(" ")
-    }
-
-    /// All places with what is wrong there.
-    pub(crate) fn all(&self) -> Vec<(&'static str, String)> {
-        PLACES.into_iter().map(|place| (place, self.of(place))).collect()
     }
 }
 
@@ -125,6 +125,11 @@ struct Editor {
 impl Editor {
     fn is_webhook(&self) -> bool {
         self.kind == "Webhook"
+    }
+
+    /// Lines that a field is high: what stands in it and one more.
+    fn rows(&self, field: &str) -> usize {
+        (self.draft.text(field).lines().count() + 1).clamp(3, 20)
     }
 }
 

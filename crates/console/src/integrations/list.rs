@@ -3,10 +3,11 @@
 use askama::Template;
 use axum::{
     extract::{Query, State},
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse, Redirect, Response},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tributary_control::{
+    Error,
     history::Counts,
     integrations::{MemberView, View},
     listing::ListParams,
@@ -26,13 +27,18 @@ use crate::{
 /// Rows of a page unless the address says otherwise.
 const ROWS: &str = "50";
 /// The columns that a list is ordered by: what the address says, what the head says, whether it is a figure.
-const COLUMNS: [(&str, &str, bool); 5] = [
+const COLUMNS: [(&str, &str, bool); 8] = [
     ("name", "Name", false),
     ("event", "Event", false),
+    ("address", "Destination", false),
+    (PRODUCTS, "Executes on", false),
     ("success", "Success", true),
     ("error", "Error", true),
     ("skipped", "Skipped", true),
+    ("state", "State", false),
 ];
+/// The column that a sandbox does not have.
+const PRODUCTS: &str = "products";
 
 struct Row {
     id: String,
@@ -116,8 +122,7 @@ struct ListPage {
     filters: Filters,
     kinds: Vec<(String, String)>,
     products: Vec<(String, String)>,
-    /// Groups of integrations that could be merged: names.
-    duplicates: Vec<Vec<(String, String)>>,
+    is_org: bool,
 }
 
 #[derive(Default)]
@@ -156,7 +161,7 @@ pub(crate) async fn show(
         is_org: matches!(here.place, Place::Org(_)),
         is_sandbox: matches!(here.place, Place::Sandbox(_)),
         rows: found.views.iter().map(|view| Row::new(view, &here.place)).collect(),
-        heads: heads(&base, &pairs, &filters.order),
+        heads: heads(&base, &pairs, &filters.order, &here.place),
         next,
         narrowed: pairs.iter().any(|(name, value)| !value.is_empty() && name != "order"),
         refusal: here.refusal(&console, Action::CreateIntegration).await?,
@@ -165,8 +170,12 @@ pub(crate) async fn show(
     if here.part {
         return Ok(render(&table)?.into_response());
     }
-    let (duplicates, products) = organization(&console, &here).await?;
+    let products = match here.key() {
+        PlaceKey::Org(org) => console.list_org_products(&here.session.actor, org).await?,
+        _ => Vec::new(),
+    };
     let page = ListPage {
+        is_org: table.is_org,
         tabs: ProductTabs::of(&here.place, "Integrations"),
         kinds: ["Webhook", "GoogleCloudPubSub", "AzureIotHub", "GoogleMaps"]
             .map(|kind| (kind.to_owned(), shown::kind_name(kind).to_owned()))
@@ -177,27 +186,35 @@ pub(crate) async fn show(
         },
         table,
         filters,
-        products,
-        duplicates,
+        products: products.into_iter().map(|product| (product.slug, product.name)).collect(),
     };
     Ok(render(&page)?.into_response())
 }
 
-type Named = Vec<(String, String)>;
-
-/// What only an organization's list shows: groups that could be merged, and the products to filter by.
-async fn organization(console: &Console, here: &Here) -> Result<(Vec<Named>, Named), PageError> {
-    let PlaceKey::Org(key) = here.key() else { return Ok((Vec::new(), Vec::new())) };
-    let actor = &here.session.actor;
-    let groups = console.duplicates(actor, key).await?;
-    let named = |(one, _): &(Integration, Vec<MemberView>)| (one.id.to_string(), shown::name(one));
-    let groups = groups.iter().map(|group| group.integrations.iter().map(named).collect()).collect();
-    let products = console.list_org_products(actor, key).await?;
-    let products = products.into_iter().map(|product| (product.slug, product.name)).collect();
-    Ok((groups, products))
+/// Groups of integrations that could be merged: id and name of each.
+#[derive(Template)]
+#[template(path = "integrations/duplicates.html")]
+struct DuplicatesPart {
+    base: String,
+    groups: Vec<Vec<(String, String)>>,
+    may_merge: bool,
 }
 
-fn heads(base: &str, pairs: &[(String, String)], order: &str) -> Vec<Head> {
+/// The hint where identical integrations could be merged. It looks at all of them, so the list does not wait for it.
+pub(crate) async fn duplicates(State(console): State<Console>, here: Here) -> Result<Response, PageError> {
+    let base = format!("{}/integrations", here.base());
+    if !here.part {
+        return Ok(Redirect::to(&base).into_response());
+    }
+    let PlaceKey::Org(org) = here.key() else { return Err(Error::not_found("page").into()) };
+    let groups = console.duplicates(&here.session.actor, org).await?;
+    let named = |(one, _): &(Integration, Vec<MemberView>)| (one.id.to_string(), shown::name(one));
+    let groups = groups.iter().map(|group| group.integrations.iter().map(named).collect()).collect();
+    let may_merge = here.refusal(&console, Action::UpdateIntegration).await?.is_empty();
+    Ok(render(&DuplicatesPart { base, groups, may_merge })?.into_response())
+}
+
+fn heads(base: &str, pairs: &[(String, String)], order: &str, place: &Place) -> Vec<Head> {
     let head = |(column, name, figure): (&'static str, &'static str, bool)| {
         let (ascending, descending) = (order == column, order.strip_prefix('-') == Some(column));
         // Figures are most useful with the largest first.
@@ -210,7 +227,8 @@ fn heads(base: &str, pairs: &[(String, String)], order: &str) -> Vec<Head> {
         };
         Head { name, address: with(base, pairs, "order", &next), sort, figure }
     };
-    COLUMNS.map(head).into()
+    let in_sandbox = matches!(place, Place::Sandbox(_));
+    COLUMNS.into_iter().filter(|(column, ..)| !(in_sandbox && *column == PRODUCTS)).map(head).collect()
 }
 
 /// An address with one parameter changed; a cursor belongs to one order, so it does not stay.

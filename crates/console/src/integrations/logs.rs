@@ -71,7 +71,8 @@ fn body(of: &Value) -> &str {
     of["body"].as_str().unwrap_or_default()
 }
 
-fn request_text(request: &Value) -> String {
+/// A request as its lines.
+pub(super) fn request_text(request: &Value) -> String {
     let part = |name: &str| request[name].as_str().unwrap_or_default();
     format!("{} {}\n{}\n{}", part("method"), part("url"), lines(request), body(request)).trim_end().to_owned()
 }

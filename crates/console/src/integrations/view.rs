@@ -303,6 +303,9 @@ pub(crate) async fn delete(
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
     let asked = confirmation(&console, &here, "This is not its name.".to_owned()).await?;
+    if !asked.refusal.is_empty() {
+        return Err(Error::Forbidden(asked.refusal).into());
+    }
     let needs_name = asked.shared && asked.is_org;
     if needs_name && fields.text("name") != asked.name {
         return Ok((axum::http::StatusCode::UNPROCESSABLE_ENTITY, render(&asked)?).into_response());
