@@ -1,0 +1,3 @@
+//! The console: server-rendered pages.
+
+pub mod gallery;
