@@ -10,7 +10,7 @@ mod chart;
 mod error;
 mod form;
 mod format;
-mod gallery;
+pub mod gallery;
 mod here;
 mod integrations;
 mod page;
