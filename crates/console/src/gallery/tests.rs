@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
-use tributary_domain::{Event, EventId, ProductId, Timestamp, draft};
 use tributary_control::testing::targets::{Endpoint, Message, Secrets, Settings, Variables, kinds};
+use tributary_domain::{Event, EventId, ProductId, Timestamp, draft};
 
 use super::*;
 

@@ -139,7 +139,7 @@ impl Draft {
             let text = self.text(name);
             match serde_json::from_str::<Value>(text) {
                 Ok(value @ (Value::Object(_) | Value::Array(_))) => {
-                    drop(config.insert(name.to_owned(), value))
+                    config.insert(name.to_owned(), value);
                 }
                 // What is no JSON may be after rendering, so it is kept as a text; the preview tells.
                 _ => insert(&mut config, name, text),
@@ -148,7 +148,9 @@ impl Draft {
         for name in LINES {
             match read_lines(self.text(name)) {
                 Ok(object) if object.is_empty() => {}
-                Ok(object) => drop(config.insert(name.to_owned(), Value::Object(object))),
+                Ok(object) => {
+                    config.insert(name.to_owned(), Value::Object(object));
+                }
                 Err(why) => errors.push(FieldError::new(name, why)),
             }
         }
