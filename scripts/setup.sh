@@ -28,6 +28,7 @@ debian_packages() {
   has git || need git "the checks list the files that git knows"
   has node || need nodejs "the end-to-end tests run on it"
   has npm || need npm "it installs the public client for the end-to-end tests"
+  has chromium || [ -n "${CHROMIUM:-}" ] || need chromium "the tests of the console drive a real browser"
   has python3 || need python3 "the spelling checker comes as a Python package"
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv "the spelling checker gets a folder of its own"
   if [ ${#packages[@]} -eq 0 ]; then return; fi

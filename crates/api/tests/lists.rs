@@ -62,7 +62,19 @@ async fn pages_follow_one_another_without_gap_or_repetition_and_the_complete_lis
     let complete = w.ask(&w.list).await;
     assert_eq!(events(&complete).len(), 7);
     assert!(!complete.headers.contains_key("x-next-cursor"));
-    for order in ["name", "-name", "event", "created_at", "-updated_at", "success", "-error", "skipped"] {
+    for order in [
+        "name",
+        "-name",
+        "event",
+        "created_at",
+        "-updated_at",
+        "success",
+        "-error",
+        "skipped",
+        "address",
+        "-products",
+        "state",
+    ] {
         let mut path = format!("{}?limit=3&order={order}", w.list);
         let (mut seen, mut sizes) = (Vec::new(), Vec::new());
         loop {

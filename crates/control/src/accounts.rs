@@ -107,6 +107,14 @@ impl Control {
         }
     }
 
+    /// Whether anybody has signed up yet.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn has_users(&self) -> Result<bool, Error> {
+        Ok(self.store.has_users().await?)
+    }
+
     /// Who has this user name and password. `from` is the caller's address, by which failures are counted.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod access;
 pub mod accounts;
 pub mod accounts_settings;
 mod cache;
+mod comparing;
 pub mod devices;
 mod drafting;
 pub mod error;

@@ -19,9 +19,12 @@ use crate::{
 };
 
 /// The names that a list can be ordered by.
-const ORDERS: [(&str, OrderBy); 7] = [
+const ORDERS: [(&str, OrderBy); 10] = [
     ("name", OrderBy::Name),
     ("event", OrderBy::Event),
+    ("address", OrderBy::Address),
+    ("products", OrderBy::Products),
+    ("state", OrderBy::State),
     ("created_at", OrderBy::CreatedAt),
     ("updated_at", OrderBy::UpdatedAt),
     ("success", OrderBy::Success),
@@ -219,8 +222,8 @@ fn read_cursor(text: &str) -> Option<(OrderBy, bool, (SortKey, IntegrationId))> 
     let (order, descending, key, id): (String, bool, Value, String) = serde_json::from_slice(&bytes).ok()?;
     let (_, order) = ORDERS.iter().find(|(name, _)| *name == order)?;
     let key = match (order, key) {
-        (OrderBy::Name | OrderBy::Event, Value::String(text)) => SortKey::Text(text),
-        (OrderBy::Name | OrderBy::Event, _) => return None,
+        (OrderBy::Name | OrderBy::Event | OrderBy::Address, Value::String(text)) => SortKey::Text(text),
+        (OrderBy::Name | OrderBy::Event | OrderBy::Address, _) => return None,
         (_, number) => SortKey::Number(number.as_i64()?),
     };
     Some((*order, descending, (key, id.parse().ok()?)))

@@ -9,6 +9,9 @@ use tributary_targets::{AddressPolicy, Clients, net::ClientSettings};
 
 use crate::{Control, Settings, Sources, accounts_settings::AccountSettings};
 
+/// What destinations are made of, for tests of faces, which may not use it otherwise.
+pub use tributary_targets as targets;
+
 /// Time for one delivery.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The waits before further attempts.

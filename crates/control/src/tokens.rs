@@ -15,6 +15,10 @@ const CLIENTS: [(&str, &str); 3] =
 const DEFAULT_SECONDS: i64 = 90 * 86_400;
 /// The longest lifetime that ends, in seconds: ten years.
 const LONGEST_SECONDS: i64 = 3_650 * 86_400;
+/// The client of the console's tokens: it has no secret, since nobody else can ask for one.
+const CONSOLE_CLIENT: &str = "console";
+/// How long a person stays signed in at the console, in seconds: 14 days.
+pub const SESSION_SECONDS: i64 = 14 * 86_400;
 /// Random bytes in a token; it is written as twice as many hexadecimal digits.
 const TOKEN_BYTES: usize = 20;
 
@@ -133,6 +137,31 @@ impl Control {
             }
         }
         Ok(Granted { access_token, expires_in, refresh_token })
+    }
+
+    /// Signs a person in at the console: a token without a refresh token, for [`SESSION_SECONDS`].
+    ///
+    /// # Errors
+    /// As [`Control::sign_in`].
+    pub async fn start_session(
+        &self,
+        username: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<String, Error> {
+        let user = self.sign_in(username, password, from).await?;
+        let (token, now) = (self.new_token(), self.now());
+        let new = NewToken {
+            hash: hash_token(&token),
+            refresh_hash: None,
+            user,
+            client: CONSOLE_CLIENT.to_owned(),
+            scopes: None,
+            created_at: now,
+            expires_at: Some(now.plus_ms(SESSION_SECONDS * 1_000)),
+        };
+        self.store.insert_token(&new).await?;
+        Ok(token)
     }
 
     /// What the caller's token is.

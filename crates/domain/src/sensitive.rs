@@ -18,11 +18,12 @@ const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
 /// Sensitive values by place, as a JSON pointer (RFC 6901).
 pub type Sealed = BTreeMap<String, Value>;
 
-/// Whether the value of a header with this name is sensitive: `Authorization` and its like, and `X-…-Key`, `X-…-Token`
-/// or `X-…-Secret`, in any case.
+/// Whether the value of a header with this name is sensitive: `Authorization` and its like, `X-…-Key`, `X-…-Token` or
+/// `X-…-Secret`, and the names that services use for their keys without `X-` (`DD-API-KEY`, `apikey`), in any case.
 pub fn is_sensitive_header(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase();
-    let named = ["authorization", "proxy-authorization", "cookie", "api-key"].contains(&name.as_str());
+    let named = ["authorization", "proxy-authorization", "cookie", "apikey"].contains(&name.as_str())
+        || ["api-key", "project-key", "-token", "-secret"].iter().any(|end| name.ends_with(end));
     named || (name.starts_with("x-") && ["key", "token", "secret"].iter().any(|end| name.ends_with(end)))
 }
 

@@ -34,6 +34,12 @@ pub enum OrderBy {
     CreatedAt,
     /// When it was last changed.
     UpdatedAt,
+    /// The address or whatever else says where it sends to, lower case.
+    Address,
+    /// On how many products it executes.
+    Products,
+    /// Enabled ones before disabled ones.
+    State,
     /// Today's successes.
     Success,
     /// Today's errors.
@@ -155,7 +161,7 @@ async fn page_keys(
     sql.push(" ORDER BY k").push(direction).push(", id").push(direction).push(" LIMIT ");
     sql.push_bind(i64::try_from(query.rows).unwrap_or(i64::MAX));
     let rows = sql.build().fetch_all(tx).await?;
-    let is_text = matches!(query.order, OrderBy::Name | OrderBy::Event);
+    let is_text = matches!(query.order, OrderBy::Name | OrderBy::Event | OrderBy::Address);
     rows.iter()
         .map(|row| {
             let key = if is_text { SortKey::Text(row.get(1)) } else { SortKey::Number(row.get(1)) };
@@ -168,6 +174,9 @@ fn push_key(sql: &mut QueryBuilder<Sqlite>, of: ListOf, query: &ListQuery) {
     let (column, is_counted) = match query.order {
         OrderBy::Name => ("i.name", false),
         OrderBy::Event => ("i.event", false),
+        OrderBy::Address => ("i.address", false),
+        OrderBy::Products => ("(SELECT COUNT(*) FROM members m WHERE m.integration_id = i.id)", false),
+        OrderBy::State => ("i.disabled", false),
         OrderBy::CreatedAt => ("i.created_at", false),
         OrderBy::UpdatedAt => ("i.updated_at", false),
         OrderBy::Success => ("c.success", true),

@@ -139,7 +139,7 @@ impl Server {
         let sources = Sources { now, random };
         let control = Control::new(store.clone(), routes, pipeline.clone(), sources, settings);
         let state = AppState::from(Parts {
-            control,
+            control: control.clone(),
             request_limit: RequestLimit::new(config.limits.requests_per_minute),
             open_streams: OpenStreams::new(config.limits.streams_per_address),
         });
@@ -147,7 +147,10 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
         let (closing, closed) = watch::channel(false);
-        let http = tokio::spawn(http(listener, tributary_api::router(state), closed));
+        let http = {
+            let router = tributary_console::router(control, tributary_api::router(state));
+            tokio::spawn(http(listener, router, closed))
+        };
         Ok(Server { address, pipeline, store, closing, http })
     }
 

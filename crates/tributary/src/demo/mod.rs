@@ -81,8 +81,9 @@ fn introduce(server: &Server, receiver: &Receiver, scene: &Scene) {
         "
 Acme Sensors is running.
 
-  API        {base}/v1
+  console    {base}/
   sign in    {name}  password {password}
+  API        {base}/v1
   receiver   {sink}/   (its last requests)
 
   \"Telemetry to lake\" is one integration, shared by Pump mk1 and Pump mk2. Gateway has one of its own.

@@ -1,0 +1,51 @@
+//! An integration in the words of pages.
+
+use serde_json::Value;
+use tributary_control::integrations::View;
+use tributary_domain::integration::Integration;
+
+use crate::format::host_of;
+
+/// Its name.
+pub(crate) fn name(integration: &Integration) -> String {
+    integration.text("name").to_owned()
+}
+
+/// Its id in the place: of a product, the membership's.
+pub(crate) fn id(view: &View) -> String {
+    view.member.map_or_else(|| view.integration.id.to_string(), |member| member.id.to_string())
+}
+
+/// A kind in words.
+pub(crate) fn kind_name(kind: &str) -> &str {
+    match kind {
+        "GoogleCloudPubSub" => "Google Pub/Sub",
+        "AzureIotHub" => "Azure IoT Hub",
+        "GoogleMaps" => "Google Maps",
+        other => other,
+    }
+}
+
+/// Where it sends to, in short.
+pub(crate) fn destination(integration: &Integration) -> String {
+    match integration.text("integration_type") {
+        "GoogleCloudPubSub" => integration.text("topic").rsplit('/').next().unwrap_or_default().to_owned(),
+        "AzureIotHub" => integration.text("hub_name").to_owned(),
+        "GoogleMaps" => "Geolocation API".to_owned(),
+        _ => host_of(integration.text("url")).to_owned(),
+    }
+}
+
+/// Whether it is switched off.
+pub(crate) fn is_disabled(integration: &Integration) -> bool {
+    integration.config.get("disabled") == Some(&Value::Bool(true))
+}
+
+/// A value of a configuration as text: a string as it is, everything else as JSON over several lines.
+pub(crate) fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,315 @@
+//! One integration: what it does, whether it arrives, since when not; and the small writes that start from here.
+
+use askama::Template;
+use axum::{
+    extract::{Query, RawPathParams, State},
+    http::HeaderMap,
+    response::{IntoResponse, Redirect, Response},
+};
+use serde_json::{Map, Value, json};
+use tributary_control::{Error, history::Counts, integrations::View, place::Place, test_run::TestResult};
+use tributary_domain::{Owner, access::Action, time::date_of};
+
+use super::{logs::LogRow, shown};
+use crate::{
+    Console, chart,
+    error::{PageError, sentence},
+    form::Signed,
+    format::Moment,
+    here::Here,
+    page::{Page, render},
+};
+
+/// What the configuration's list leaves out, since the head of the page says it.
+const SAID_ABOVE: [&str; 5] = ["name", "event", "integration_type", "url", "requestType"];
+
+/// The history of one product.
+struct ProductDays {
+    name: String,
+    slug: String,
+    spark: String,
+    total: Counts,
+}
+
+/// A day of the table.
+struct Day {
+    date: String,
+    counts: Counts,
+}
+
+/// A product on which it executes.
+struct On {
+    slug: String,
+    name: String,
+}
+
+#[derive(Template)]
+#[template(path = "integrations/view.html")]
+struct ViewPage {
+    page: Page,
+    address: String,
+    list: String,
+    id: String,
+    name: String,
+    event: String,
+    kind: String,
+    method: String,
+    url: String,
+    disabled: bool,
+    shared: bool,
+    is_org: bool,
+    /// The product from which it is looked at: slug and name.
+    product: Option<(String, String)>,
+    /// In a product of an organization: where the shared integration is edited for all; empty when the person is not in it.
+    for_all: String,
+    products: Vec<On>,
+    updated: Moment,
+    chart: String,
+    total: Counts,
+    days: Vec<Day>,
+    per_product: Vec<ProductDays>,
+    errors: Vec<LogRow>,
+    successes: Vec<LogRow>,
+    fields: Vec<(String, String)>,
+    refusal: String,
+    test: Option<Tested>,
+    example_event: String,
+    origin: String,
+}
+
+impl ViewPage {
+    fn others(&self) -> Vec<&str> {
+        let own = self.product.as_ref().map(|(slug, _)| slug.as_str());
+        self.products.iter().filter(|on| Some(on.slug.as_str()) != own).map(|on| on.name.as_str()).collect()
+    }
+}
+
+/// What came of a test.
+#[derive(Template)]
+#[template(path = "integrations/tested.html")]
+struct Tested {
+    passed: bool,
+    text: String,
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Notice {
+    #[serde(default)]
+    done: String,
+}
+
+/// The page.
+pub(crate) async fn show(
+    State(console): State<Console>,
+    here: Here,
+    Query(notice): Query<Notice>,
+    headers: HeaderMap,
+) -> Result<Response, PageError> {
+    let mut page = page_of(&console, &here, &headers, None).await?;
+    page.page.notice = match notice.done.as_str() {
+        "created" => "The integration is created. It runs from the next event on.",
+        "saved" if page.is_org && page.shared => "Saved for all products, from the next event on.",
+        "saved" => "Saved. It holds from the next event on.",
+        "separated" => "This product has its own integration now; the others stay shared.",
+        "merged" => "Merged. One configuration executes on all these products now.",
+        "disabled" => "Disabled. Events are not sent until it is enabled again.",
+        "enabled" => "Enabled. It runs from the next event on.",
+        _ => "",
+    }
+    .to_owned();
+    Ok(render(&page)?.into_response())
+}
+
+async fn page_of(
+    console: &Console,
+    here: &Here,
+    headers: &HeaderMap,
+    test: Option<Tested>,
+) -> Result<ViewPage, PageError> {
+    let actor = &here.session.actor;
+    let view = console.get_integration(actor, here.key(), &here.id).await?;
+    let history = console.history(actor, here.key(), &here.id, None).await?;
+    let integration = &view.integration;
+    let products = products_of(console, here, &view).await?;
+    let logs: Vec<LogRow> = view.logs.iter().flatten().map(|row| LogRow::new(row, here.page.now)).collect();
+    let (successes, errors) = logs.into_iter().partition(|row| row.outcome == "success");
+    let dates = (history.from..).zip(&history.total);
+    let mut days: Vec<Day> = dates.map(|(day, counts)| Day { date: date_of(day), counts: *counts }).collect();
+    days.reverse();
+    let name = shown::name(integration);
+    let is_org = matches!(here.place, Place::Org(_));
+    let for_all = match (&here.place, here.page.is_org) {
+        (Place::Product(_), true) => format!("{}/integrations/{}", here.page.base, integration.id),
+        _ => String::new(),
+    };
+    let per_product = history.products.iter().map(|one| {
+        let (slug, name) = one
+            .names
+            .clone()
+            .unwrap_or_else(|| (String::new(), format!("Product {} (deleted)", one.product)));
+        let spark = chart::spark(&one.days, history.from, &name);
+        ProductDays { spark, slug, name, total: chart::sum(&one.days) }
+    });
+    Ok(ViewPage {
+        list: format!("{}/integrations", here.base()),
+        address: format!("{}/integrations/{}", here.base(), here.id),
+        id: here.id.clone(),
+        event: integration.text("event").to_owned(),
+        kind: shown::kind_name(integration.text("integration_type")).to_owned(),
+        method: integration.text("requestType").to_owned(),
+        url: integration.text("url").to_owned(),
+        disabled: shown::is_disabled(integration),
+        shared: integration.is_shared(),
+        is_org,
+        product: here.product().map(|product| (product.slug.clone(), product.name.clone())),
+        for_all,
+        products,
+        updated: Moment::new(integration.updated_at, here.page.now),
+        chart: chart::days(&history.total, history.from, "History"),
+        total: chart::sum(&history.total),
+        days,
+        per_product: if is_org { per_product.collect() } else { Vec::new() },
+        errors,
+        successes,
+        fields: fields_of(&integration.config),
+        refusal: here.refusal(console, Action::UpdateIntegration).await?,
+        test,
+        example_event: example_event(integration.text("event")),
+        origin: origin(headers),
+        page: match here.product() {
+            Some(_) => here.page.clone().titled("Products", &name),
+            None => here.page.clone().titled("Integrations", &name),
+        },
+        name,
+    })
+}
+
+/// The configuration besides what the head says, in the words of the API.
+fn fields_of(config: &Map<String, Value>) -> Vec<(String, String)> {
+    let rest = config.iter().filter(|(field, _)| !SAID_ABOVE.contains(&field.as_str()));
+    rest.map(|(field, value)| (field.clone(), shown::text_of(value))).collect()
+}
+
+/// A name of an event that fires a prefix.
+fn example_event(prefix: &str) -> String {
+    if prefix.ends_with('/') { format!("{prefix}example") } else { prefix.to_owned() }
+}
+
+/// How the person's browser addressed us.
+pub(crate) fn origin(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    format!("{scheme}://{}", text("host").unwrap_or("localhost"))
+}
+
+/// The products on which it executes, with their names as far as the person may know them.
+async fn products_of(console: &Console, here: &Here, view: &View) -> Result<Vec<On>, PageError> {
+    let on = |slug: &str, name: &str| On { slug: slug.to_owned(), name: name.to_owned() };
+    if !view.products.is_empty() {
+        return Ok(view.products.iter().map(|product| on(&product.slug, &product.name)).collect());
+    }
+    let Owner::Org(org) = view.integration.owner else { return Ok(Vec::new()) };
+    let known = match console.list_org_products(&here.session.actor, &org.to_string()).await {
+        Ok(known) => known,
+        Err(Error::NotFound(_) | Error::Forbidden(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let name = |product| match known.iter().find(|known| known.id == product) {
+        Some(known) => on(&known.slug, &known.name),
+        None => on(&product.to_string(), &format!("product {product}")),
+    };
+    Ok(view.integration.members.iter().map(|member| name(member.product)).collect())
+}
+
+/// Sends one event for real and shows what came back.
+pub(crate) async fn test(
+    State(console): State<Console>,
+    params: RawPathParams,
+    headers: HeaderMap,
+    Signed { session, fields }: Signed,
+) -> Result<Response, PageError> {
+    let here = Here::new(&console, session, &params, &headers).await?;
+    let body = fields.body(&["data", "device_id", "product_id"]);
+    let tested = match console.test_integration(&here.session.actor, here.key(), &here.id, &body).await {
+        Ok(TestResult::Passed(reply)) => Tested { passed: true, text: reply.unwrap_or_default() },
+        Ok(TestResult::Failed(why)) => Tested { passed: false, text: why },
+        Err(error @ Error::Invalid { .. }) => Tested { passed: false, text: sentence(&error.to_string()) },
+        Err(error) => return Err(error.into()),
+    };
+    if here.part {
+        return Ok(render(&tested)?.into_response());
+    }
+    Ok(render(&page_of(&console, &here, &headers, Some(tested)).await?)?.into_response())
+}
+
+/// Switches an integration off or on.
+pub(crate) async fn set_state(
+    State(console): State<Console>,
+    params: RawPathParams,
+    headers: HeaderMap,
+    Signed { session, fields }: Signed,
+) -> Result<Redirect, PageError> {
+    let here = Here::new(&console, session, &params, &headers).await?;
+    let actor = &here.session.actor;
+    let disabled = fields.text("state") == "disabled";
+    let mut config = console.get_integration(actor, here.key(), &here.id).await?.integration.config;
+    config.insert("disabled".to_owned(), json!(disabled));
+    console.replace_integration(actor, here.key(), &here.id, config).await?;
+    let done = if disabled { "disabled" } else { "enabled" };
+    Ok(Redirect::to(&format!("{}/integrations/{}?done={done}", here.base(), here.id)))
+}
+
+#[derive(Template)]
+#[template(path = "integrations/delete.html")]
+struct Confirm {
+    page: Page,
+    address: String,
+    name: String,
+    shared: bool,
+    is_org: bool,
+    products: Vec<On>,
+    product: Option<(String, String)>,
+    refusal: String,
+    wrong: String,
+}
+
+async fn confirmation(console: &Console, here: &Here, wrong: String) -> Result<Confirm, PageError> {
+    let view = console.get_integration(&here.session.actor, here.key(), &here.id).await?;
+    let name = shown::name(&view.integration);
+    Ok(Confirm {
+        page: here.page.clone().titled("Integrations", format!("Delete {name}")),
+        address: format!("{}/integrations/{}", here.base(), here.id),
+        shared: view.integration.is_shared(),
+        is_org: matches!(here.place, Place::Org(_)),
+        products: products_of(console, here, &view).await?,
+        product: here.product().map(|product| (product.slug.clone(), product.name.clone())),
+        refusal: here.refusal(console, Action::RemoveIntegration).await?,
+        name,
+        wrong,
+    })
+}
+
+/// Asks before deleting, and says what stops working where.
+pub(crate) async fn confirm(State(console): State<Console>, here: Here) -> Result<Response, PageError> {
+    Ok(render(&confirmation(&console, &here, String::new()).await?)?.into_response())
+}
+
+/// Deletes an integration: in an organization for all its products, in a product for this one.
+pub(crate) async fn delete(
+    State(console): State<Console>,
+    params: RawPathParams,
+    headers: HeaderMap,
+    Signed { session, fields }: Signed,
+) -> Result<Response, PageError> {
+    let here = Here::new(&console, session, &params, &headers).await?;
+    let asked = confirmation(&console, &here, "This is not its name.".to_owned()).await?;
+    if !asked.refusal.is_empty() {
+        return Err(Error::Forbidden(asked.refusal).into());
+    }
+    let needs_name = asked.shared && asked.is_org;
+    if needs_name && fields.text("name") != asked.name {
+        return Ok((axum::http::StatusCode::UNPROCESSABLE_ENTITY, render(&asked)?).into_response());
+    }
+    console.delete_integration(&here.session.actor, here.key(), &here.id).await?;
+    Ok(Redirect::to(&format!("{}/integrations", here.base())).into_response())
+}

@@ -1,0 +1,207 @@
+//! Signing in and out, the first account, and the way to the first page.
+
+use std::net::{IpAddr, SocketAddr};
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::{ConnectInfo, Query, RawForm, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use tributary_control::{Error, accounts::NewUser, tokens::SESSION_SECONDS};
+
+use crate::{
+    Console,
+    error::{PageError, sentence},
+    form::{CSRF, Fields, Signed},
+    page::render,
+    session::{self, Session, is_same_origin, set_cookie},
+};
+
+pub(crate) fn routes() -> Router<Console> {
+    Router::new()
+        .route("/", get(home))
+        .route("/sign-in", get(show).post(sign_in))
+        .route("/welcome", get(welcome).post(create_first))
+        .route("/sign-out", post(sign_out))
+}
+
+/// The page to sign in on.
+#[derive(Template, Default)]
+#[template(path = "sign_in.html")]
+pub(crate) struct SignIn {
+    username: String,
+    wrong: String,
+    next: String,
+    /// The form that was sent when the sign-in had ended.
+    kept: Vec<(String, String)>,
+}
+
+impl SignIn {
+    /// The page in the place of a form's answer: what was written goes on after signing in.
+    pub(crate) fn while_writing(next: String, fields: Fields) -> SignIn {
+        SignIn { next, kept: fields.0, ..SignIn::default() }
+    }
+}
+
+/// After signing in again: the form that was sent before, to send it now.
+#[derive(Template)]
+#[template(path = "go_on.html")]
+struct GoOn {
+    next: String,
+    csrf: String,
+    kept: Vec<(String, String)>,
+}
+
+/// The first page of a new server.
+#[derive(Template)]
+#[template(path = "welcome.html")]
+struct Welcome {
+    username: String,
+    wrong: String,
+}
+
+#[derive(Deserialize)]
+struct NextPage {
+    #[serde(default)]
+    next: String,
+}
+
+/// Names of kept fields begin with this, so that they cannot be taken for the sign-in's own.
+const KEPT: &str = "kept.";
+
+async fn home(State(console): State<Console>, headers: HeaderMap) -> Result<Redirect, PageError> {
+    let Some(session) = session::find(&console, &headers).await? else {
+        return Ok(Redirect::to(if console.has_users().await? { "/sign-in" } else { "/welcome" }));
+    };
+    let orgs = console.list_orgs(&session.actor).await?;
+    Ok(match orgs.first() {
+        Some(org) => Redirect::to(&format!("/orgs/{}/integrations", org.slug)),
+        None => Redirect::to("/sandbox/integrations"),
+    })
+}
+
+async fn show(Query(query): Query<NextPage>) -> Result<Html<String>, PageError> {
+    render(&SignIn { next: query.next, ..SignIn::default() })
+}
+
+/// Only a path of ours: never another server, however it is written.
+fn own_path(next: &str) -> &str {
+    let own = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    if own { next } else { "/" }
+}
+
+fn address(info: Option<ConnectInfo<SocketAddr>>) -> Option<IpAddr> {
+    info.map(|info| info.0.ip())
+}
+
+async fn sign_in(
+    State(console): State<Console>,
+    info: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+    RawForm(bytes): RawForm,
+) -> Result<Response, PageError> {
+    if !is_same_origin(&headers) {
+        return Err(PageError::forged());
+    }
+    let fields = Fields::read(&bytes);
+    let next = own_path(fields.text("next")).to_owned();
+    let kept: Vec<(String, String)> = fields
+        .0
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(KEPT)?.to_owned(), value.clone())))
+        .filter(|(name, _)| name != CSRF)
+        .collect();
+    let (username, password) = (fields.text("username"), fields.text("password"));
+    let from = address(info.map(|extension| extension.0));
+    match console.start_session(username, password, from).await {
+        Ok(token) if kept.is_empty() => signed_in(&headers, &token, Redirect::to(&next).into_response()),
+        Ok(token) => {
+            let page = GoOn { next, csrf: session::csrf_of(&token), kept };
+            signed_in(&headers, &token, render(&page)?.into_response())
+        }
+        Err(error @ (Error::Refused { .. } | Error::TooMany { .. } | Error::Invalid { .. })) => {
+            let status = match error {
+                Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            let wrong = match error {
+                Error::Refused { .. } => "User name and password do not belong together.".to_owned(),
+                other => sentence(&other.to_string()),
+            };
+            let page = SignIn { username: username.to_owned(), wrong, next, kept };
+            Ok((status, render(&page)?).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn signed_in(headers: &HeaderMap, token: &str, mut response: Response) -> Result<Response, PageError> {
+    if let Some(cookie) = set_cookie(headers, token, SESSION_SECONDS) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+async fn welcome(State(console): State<Console>) -> Result<Response, PageError> {
+    if console.has_users().await? {
+        return Ok(Redirect::to("/sign-in").into_response());
+    }
+    Ok(render(&Welcome { username: String::new(), wrong: String::new() })?.into_response())
+}
+
+async fn create_first(
+    State(console): State<Console>,
+    info: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+    RawForm(bytes): RawForm,
+) -> Result<Response, PageError> {
+    if !is_same_origin(&headers) {
+        return Err(PageError::forged());
+    }
+    let fields = Fields::read(&bytes);
+    let created = async {
+        console.sign_up(NewUser::read(fields.body(&["username", "password"]))?).await?;
+        let from = address(info.map(|extension| extension.0));
+        console.start_session(fields.text("username"), fields.text("password"), from).await
+    };
+    match created.await {
+        Ok(token) => signed_in(&headers, &token, Redirect::to("/sandbox/settings?new=1").into_response()),
+        Err(error @ (Error::Invalid { .. } | Error::Forbidden(_))) => {
+            let wrong = sentence(&error.to_string());
+            let page = Welcome { username: fields.text("username").to_owned(), wrong };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&page)?).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn sign_out(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    Signed { session, .. }: Signed,
+) -> Result<Response, PageError> {
+    let Session { token, .. } = session;
+    console.end_token(&token).await?;
+    let mut response = Redirect::to("/sign-in").into_response();
+    if let Some(cookie) = set_cookie(&headers, "", 0) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_signing_in_nobody_is_sent_to_another_server() {
+        assert_eq!(own_path("/orgs/acme?x=1"), "/orgs/acme?x=1");
+        for elsewhere in ["", "//evil.example", "https://evil.example", "/\\evil.example", "orgs"] {
+            assert_eq!(own_path(elsewhere), "/", "{elsewhere}");
+        }
+    }
+}
