@@ -73,3 +73,4 @@ e2e: build ## end-to-end tests against the built binary
 bench: ## throughput of a release build, against the load harness
 	cargo build --release --locked
 	node e2e/bench.mjs
+	node e2e/bench-scale.mjs
