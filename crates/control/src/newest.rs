@@ -78,7 +78,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     fn page(before: &str, limit: &str) -> Result<Window, Error> {
@@ -96,7 +96,7 @@ mod tests {
                 Err(Error::Invalid { errors, .. }) => {
                     assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), fields);
                 }
-                other => assert!(false, "{other:?}"),
+                other => panic!("{other:?}"),
             }
         }
     }
