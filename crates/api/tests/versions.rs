@@ -11,6 +11,9 @@ use tokio::{
     sync::mpsc,
 };
 
+/// Requests that wait to be looked at.
+const REQUESTS: usize = 16;
+
 struct World {
     app: TestApp,
     owner: Person,
@@ -82,10 +85,10 @@ fn fields(version: &Value) -> Vec<&str> {
 }
 
 /// A destination that accepts everything; its address and the requests that it gets.
-async fn receiver() -> (String, mpsc::UnboundedReceiver<String>) {
+async fn receiver() -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, told) = mpsc::unbounded_channel();
+    let (tell, told) = mpsc::channel(REQUESTS);
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let tell = tell.clone();
@@ -93,7 +96,7 @@ async fn receiver() -> (String, mpsc::UnboundedReceiver<String>) {
                 let mut bytes = [0; 4_096];
                 // The requests of these tests fit into one segment.
                 if let Ok(read @ 1..) = socket.read(&mut bytes).await {
-                    let _ = tell.send(String::from_utf8_lossy(&bytes[..read]).into_owned());
+                    let _ = tell.send(String::from_utf8_lossy(&bytes[..read]).into_owned()).await;
                     let answer = b"HTTP/1.1 204 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                     let _ = socket.write_all(answer).await;
                 }

@@ -9,7 +9,7 @@ use tributary_domain::{
 };
 use tributary_store::integrations::{NotWritten, Seen};
 pub use tributary_store::versions::VersionRow;
-use tributary_targets::{kinds, variables::is_predefined};
+use tributary_targets::{Settings, kinds, variables::is_predefined};
 
 use crate::{
     Control, Error,
@@ -105,24 +105,27 @@ impl Control {
         row: &VersionRow,
         config: &Config,
     ) -> Result<(), Error> {
-        let name = config.get("integration_type").and_then(Value::as_str).unwrap_or_default();
-        let errors = match kinds::find(name) {
-            None => vec![FieldError::new("integration_type", format!("{name} is no longer known"))],
-            Some(kind) => match kind.compile(config, &self.settings.targets) {
-                Err(errors) => errors,
-                Ok(target) => {
-                    let used = target.variables();
-                    let mut gone = self.store.secrets_gone_since(owner, row.at).await?;
-                    gone.retain(|secret| used.contains(secret) && !is_predefined(secret));
-                    gone.iter().map(|secret| secret_gone(config, secret)).collect()
-                }
-            },
+        let errors = match used_names(config, &self.settings.targets) {
+            Err(errors) => errors,
+            Ok(used) => {
+                let mut gone = self.store.secrets_gone_since(owner, row.at).await?;
+                gone.retain(|secret| used.contains(secret) && !is_predefined(secret));
+                gone.iter().map(|secret| secret_gone(config, secret)).collect()
+            }
         };
         match errors.is_empty() {
             true => Ok(()),
             false => Err(Error::Invalid { code: "invalid_integration", errors }),
         }
     }
+}
+
+/// Every name that the templates of a configuration look up, or what its kind no longer accepts.
+fn used_names(config: &Config, settings: &Settings) -> Result<Vec<String>, Vec<FieldError>> {
+    let name = config.get("integration_type").and_then(Value::as_str).unwrap_or_default();
+    let unknown = || vec![FieldError::new("integration_type", format!("{name} is no longer known"))];
+    let kind = kinds::find(name).ok_or_else(unknown)?;
+    Ok(kind.compile(config, settings)?.variables())
 }
 
 fn secret_gone(config: &Config, secret: &str) -> FieldError {
@@ -133,10 +136,9 @@ fn secret_gone(config: &Config, secret: &str) -> FieldError {
 /// The first field whose template looks a name up, nested ones with a dot.
 fn field_with(config: &Map<String, Value>, name: &str) -> Option<String> {
     config.iter().find_map(|(field, value)| match value {
-        Value::Object(entries) if !looks_up(field, name) => match field_with(entries, name) {
-            Some(inner) => Some(format!("{field}.{inner}")),
-            None => None,
-        },
+        Value::Object(entries) if !looks_up(field, name) => {
+            field_with(entries, name).map(|inner| format!("{field}.{inner}"))
+        }
         value => (looks_up(field, name) || holds(value, name)).then(|| field.clone()),
     })
 }
@@ -165,6 +167,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_its_kind_no_longer_accepts_is_named() {
+        let wrong = |config: Value| -> Vec<String> {
+            let errors = used_names(config.as_object().unwrap(), &Settings::default()).unwrap_err();
+            errors.into_iter().map(|error| error.field).collect()
+        };
+        let webhook = |url: &str| json!({"integration_type": "Webhook", "event": "e", "url": url});
+        assert_eq!(wrong(webhook("http://127.0.0.1/in")), ["url"], "an operator has forbidden it since");
+        assert_eq!(wrong(json!({"integration_type": "Gone", "event": "e"})), ["integration_type"]);
+        let fine = webhook("https://example.com/{{{KEY}}}");
+        assert_eq!(used_names(fine.as_object().unwrap(), &Settings::default()).unwrap(), ["KEY"]);
+    }
 
     #[test]
     fn the_field_that_looks_a_name_up_is_found_wherever_it_stands() {
