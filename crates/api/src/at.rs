@@ -28,6 +28,8 @@ pub(crate) struct At {
     place: Named,
     /// The id or name; empty when the path has none.
     pub(crate) id: String,
+    /// The number of a version; empty when the path has none.
+    pub(crate) version: String,
 }
 
 impl At {
@@ -48,11 +50,12 @@ impl FromRequestParts<AppState> for At {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::bad_request("the path is not UTF-8"))?;
-        let mut at = At { place: Named::Sandbox, id: String::new() };
+        let mut at = At { place: Named::Sandbox, id: String::new(), version: String::new() };
         for (name, value) in &params {
             match name {
                 "org" => at.place = Named::Org(value.to_owned()),
                 "product" => at.place = Named::Product(value.to_owned()),
+                "version" => at.version = value.to_owned(),
                 _ => at.id = value.to_owned(),
             }
         }

@@ -50,6 +50,10 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint(&[ORG], Delete, "/integrations/{id}/products/{product}", INTEGRATIONS, &[], 204, &[403, 404], "Take a product out of an integration."),
         Endpoint(&[ORG], Get, "/integrations/duplicates", INTEGRATIONS, &[], 200, &[], "Integrations that differ in their name at most."),
         Endpoint(&[ORG], Post, "/integrations/{id}/merge", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Merge the integrations under `from` into this one."),
+        Endpoint(ALL, Get, "/integrations/{id}/versions", INTEGRATIONS, &["before", "limit"], 200, &[400, 404], "The versions of an integration, newest first: who changed which fields, and when."),
+        Endpoint(ALL, Get, "/integrations/{id}/versions/{version}", INTEGRATIONS, &[], 200, &[404], "A version of an integration with its configuration."),
+        Endpoint(ALL, Post, "/integrations/{id}/versions/{version}/restore", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Give an integration the configuration of this version back."),
+        Endpoint(&[SANDBOX, ORG], Get, "/audit", "audit", &["before", "limit"], 200, &[400, 403], "Who changed what, newest first. In an organization for Administrators."),
         Endpoint(&[SANDBOX, PRODUCT], Get, "/webhooks", "webhooks", &[], 200, &[], "The integrations of the type Webhook."),
         Endpoint(&[SANDBOX, PRODUCT], Post, "/webhooks", "webhooks", &[], 201, &[400], "Create a webhook."),
         Endpoint(&[SANDBOX, PRODUCT], Get, "/webhooks/{id}", "webhooks", &[], 200, &[404], "A webhook with its log."),
@@ -67,7 +71,8 @@ pub(crate) fn describe(api: &mut OpenApi) {
     for Endpoint(places, method, path, tag, query, success, refusals, summary) in endpoints() {
         for place in places {
             let path = format!("{place}{path}");
-            let body = matches!(method, Post | Put) && !path.ends_with("{product}");
+            let body =
+                matches!(method, Post | Put) && !path.ends_with("{product}") && !path.ends_with("/restore");
             let operation = operation(&path, tag, query, body, success, refusals, summary);
             api.paths.add_path_operation(&path, vec![method.clone()], operation);
         }
@@ -111,6 +116,9 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
         "org" => "Organization id or slug",
         "id" => "Integration id; in a product the id of its copy",
         "name" => "Name of the secret",
+        "version" => "Number of the version",
+        "before" => "What the page before named as `next`; the newest ones when absent",
+        "limit" => "Most rows, 1 to 100; 50 when absent",
         "days" => "1 to 30; 30 when absent",
         "bucket_size" => "Length of a bucket, e.g. 1h or 1d; one day when absent",
         _ => "A date or time in ISO 8601",

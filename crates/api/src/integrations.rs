@@ -51,6 +51,9 @@ pub(crate) fn shown(view: &View) -> Map<String, Value> {
             None => add("products", shown_members(&view.products)),
         };
     }
+    if let Some(version) = view.version {
+        add("version", json!(version));
+    }
     if let Some(logs) = &view.logs {
         add("logs", json!(logs));
     }

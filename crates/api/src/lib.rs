@@ -14,6 +14,7 @@ pub mod request_limit;
 pub mod streams;
 
 mod at;
+mod audit;
 mod described;
 mod devices;
 mod events;
@@ -30,6 +31,7 @@ mod sharing;
 mod team;
 mod test_run;
 mod users;
+mod versions;
 mod webhooks;
 
 use std::{ops::Deref, sync::Arc};
@@ -92,6 +94,8 @@ pub fn router(state: AppState) -> Router {
         .merge(secrets::routes())
         .merge(events::routes())
         .merge(streams::routes())
+        .merge(versions::routes())
+        .merge(audit::routes())
         .merge(ops::routes())
         .fallback(layers::nowhere)
         .method_not_allowed_fallback(layers::no_such_method)

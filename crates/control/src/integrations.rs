@@ -45,6 +45,8 @@ pub struct View {
     pub products: Vec<MemberView>,
     /// When it was asked for: the newest log entries, newest first.
     pub logs: Option<Vec<Value>>,
+    /// Where it is shown alone: the number of its present version.
+    pub version: Option<i64>,
 }
 
 impl Control {
@@ -209,7 +211,8 @@ impl Control {
             Some(member) => self.store.history_of_member(owner, member.id, [today; 2]).await?,
             None => self.store.history_of_integration(owner, found.integration.id, [today; 2]).await?,
         };
-        let mut shown = view(found.integration, found.member);
+        let version = self.store.last_version(owner, found.integration.id).await?;
+        let mut shown = View { version, ..view(found.integration, found.member) };
         for row in rows {
             shown.today += row.counts;
         }
@@ -231,7 +234,7 @@ impl Control {
 
 pub(crate) fn view(mut integration: Integration, member: Option<Member>) -> View {
     integration.config = sensitive::mask(&integration.config);
-    View { integration, member, today: Counts::default(), products: Vec::new(), logs: None }
+    View { integration, member, today: Counts::default(), products: Vec::new(), logs: None, version: None }
 }
 
 /// The members of an integration with the names of their products.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod accounts;
 pub mod accounts_settings;
+pub mod audit;
 mod cache;
 mod comparing;
 pub mod devices;
@@ -17,6 +18,7 @@ pub mod history;
 pub mod integrations;
 pub mod listing;
 pub mod merging;
+pub mod newest;
 pub mod operations;
 pub mod orgs;
 pub mod origin;
@@ -35,6 +37,7 @@ pub mod test_run;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tokens;
+pub mod versions;
 
 use std::sync::Arc;
 

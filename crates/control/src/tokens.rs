@@ -181,7 +181,7 @@ impl Control {
     /// # Errors
     /// When it could not be committed.
     pub async fn end_token(&self, token: &str) -> Result<(), Error> {
-        self.store.delete_token(&hash_token(token)).await?;
+        self.store.delete_token(&hash_token(token), self.now()).await?;
         self.changed();
         Ok(())
     }

@@ -135,6 +135,8 @@ actions! {
     ListSecrets: ViewOnly, "";
     /// Create, change and delete secrets.
     WriteSecrets: Developer, "";
+    /// Read who changed what.
+    ReadAudit: Administrator, "";
 }
 
 /// A scope that was granted to an API user, e.g. `integrations:list` or `teams.users:*`.
@@ -234,7 +236,7 @@ mod tests {
             | SendEvents | UpdateDevice | ImportDevices | RemoveDevice | WriteSecrets => {
                 matches!(role, Role::Developer | Role::Administrator | Role::Owner)
             }
-            RemoveProduct | InviteTeam | UpdateTeam | RemoveTeam => {
+            RemoveProduct | InviteTeam | UpdateTeam | RemoveTeam | ReadAudit => {
                 matches!(role, Role::Administrator | Role::Owner)
             }
             UpdateOrg => role == Role::Owner,

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod account;
+pub mod changes;
 pub mod draft;
 pub mod equality;
 pub mod event;

@@ -35,7 +35,7 @@ use tributary_domain::{
     outcome::{AttemptClass, Outcome},
     time::DAY_MS,
 };
-use tributary_store::{Store, StoreError};
+use tributary_store::{Store, StoreError, audit::AUDIT_ROWS};
 use tributary_targets::{Attempt, Clients};
 
 pub use ingest::{Incoming, Ingest, IngestError};
@@ -257,6 +257,9 @@ async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: wat
     loop {
         if let Err(error) = store.drop_older_than(now().plus_ms(-limits::HISTORY_DAYS * DAY_MS)).await {
             tracing::error!(%error, "old history could not be dropped and is tried again");
+        }
+        if let Err(error) = store.trim_audit(now(), AUDIT_ROWS).await {
+            tracing::error!(%error, "the audit could not be trimmed and is tried again");
         }
         lanes.sweep();
         tokio::select! {

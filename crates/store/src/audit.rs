@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
-use tributary_domain::{Owner, Timestamp, UserId, integration::Integration, sensitive};
+use tributary_domain::{Owner, Timestamp, UserId, integration::Integration, sensitive, time::DAY_MS};
 
 use crate::{Store, StoreError, read::parsed};
 
@@ -15,13 +15,31 @@ pub struct By {
     pub at: Timestamp,
 }
 
+/// Who made a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The person or API user.
+    pub user: UserId,
+    /// Its user name at that time; `None` where nobody knows it any more.
+    pub username: Option<String>,
+}
+
+/// Days for which the audit is kept.
+pub const AUDIT_DAYS: i64 = 400;
+/// Rows of the audit that are kept of one owner; the oldest ones go first.
+pub const AUDIT_ROWS: i64 = 100_000;
+
 /// A change as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditRow {
+    /// Its number, rising with time.
+    pub id: i64,
     /// When.
     pub at: Timestamp,
     /// Who.
     pub actor: UserId,
+    /// The user name of who it was, as it was then.
+    pub actor_name: Option<String>,
     /// What was done, e.g. `integration.separate`.
     pub action: String,
     /// To what: an integration's id, a secret's name.
@@ -48,7 +66,8 @@ pub(crate) async fn write(
     [before, after]: [Option<Value>; 2],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO audit (owner, at, actor, action, subject, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO audit (owner, at, actor, actor_name, action, subject, before, after)
+         VALUES ($1, $2, $3, (SELECT username FROM users WHERE id = $3), $4, $5, $6, $7)",
     )
     .bind(owner.to_string())
     .bind(by.at.0)
@@ -68,10 +87,25 @@ impl Store {
     /// # Errors
     /// When the database does not answer or a row cannot be read.
     pub async fn audit_of(&self, owner: Owner, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        self.audit_page(owner, None, limit).await
+    }
+
+    /// The changes of an owner below this number, newest first, and at most so many.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row cannot be read.
+    pub async fn audit_page(
+        &self,
+        owner: Owner,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT at, actor, action, subject, before, after FROM audit WHERE owner = $1 ORDER BY id DESC LIMIT $2",
+            "SELECT at, actor, action, subject, before, after, id, actor_name FROM audit
+             WHERE owner = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         )
         .bind(owner.to_string())
+        .bind(before.unwrap_or(i64::MAX))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.pool)
         .await?;
@@ -79,6 +113,8 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 Ok(AuditRow {
+                    id: row.get(6),
+                    actor_name: row.get(7),
                     at: Timestamp(row.get(0)),
                     actor: parsed(row.get(1), "user id")?,
                     action: row.get(2),
@@ -88,5 +124,33 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Drops what is older than the audit is kept, and of each owner what is too much.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn trim_audit(&self, now: Timestamp, rows: i64) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("DELETE FROM audit WHERE at < $1")
+            .bind(now.plus_ms(-AUDIT_DAYS * DAY_MS).0)
+            .execute(&mut *tx)
+            .await?;
+        let full = sqlx::query("SELECT owner FROM audit GROUP BY owner HAVING COUNT(*) > $1")
+            .bind(rows)
+            .fetch_all(&mut *tx)
+            .await?;
+        for row in full {
+            sqlx::query(
+                "DELETE FROM audit WHERE owner = $1
+                 AND id <= (SELECT id FROM audit WHERE owner = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+            )
+            .bind(row.get::<String, _>(0))
+            .bind(rows)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 }

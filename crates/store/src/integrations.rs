@@ -3,6 +3,7 @@
 use sqlx::{Row, SqliteConnection};
 use tributary_domain::{
     IntegrationId, MemberId, Owner, ProductId, Timestamp,
+    changes::identical,
     integration::{Config, Integration, Member},
     limits,
 };
@@ -13,6 +14,7 @@ use crate::{
     audit::{self, By},
     lookup::load,
     members, stored,
+    versions::{self, Made},
 };
 
 /// Why a write was not made. Nothing was written.
@@ -53,6 +55,24 @@ impl Seen {
     }
 }
 
+/// A replacement of a configuration.
+pub(crate) struct Rewrite<'a> {
+    /// Whose integration it is.
+    pub(crate) owner: Owner,
+    /// As it was judged.
+    pub(crate) seen: Seen,
+    /// The new configuration.
+    pub(crate) config: &'a Config,
+    /// The new list of products; `None` when it stays.
+    pub(crate) members: Option<&'a [Member]>,
+    /// The member that must be the only one.
+    pub(crate) only: Option<MemberId>,
+    /// Who does it.
+    pub(crate) by: By,
+    /// Why.
+    pub(crate) how: Made,
+}
+
 impl Store {
     /// Creates an integration with its members.
     ///
@@ -68,6 +88,7 @@ impl Store {
                 return Ok(Err(why));
             }
         }
+        versions::write(&mut tx, &self.vault, by, &Made::Created, None, new).await?;
         let after = [None, Some(audit::shown(new))];
         audit::write(&mut tx, by, new.owner, "integration.create", &new.id.to_string(), after).await?;
         tx.commit().await?;
@@ -89,6 +110,12 @@ impl Store {
         only: Option<MemberId>,
         by: By,
     ) -> Written<Integration> {
+        self.rewrite(Rewrite { owner, seen, config, members, only, by, how: Made::Updated }).await
+    }
+
+    /// Replaces the configuration of an integration, for whatever reason.
+    pub(crate) async fn rewrite(&self, change: Rewrite<'_>) -> Written<Integration> {
+        let Rewrite { owner, seen, config, members, only, by, how } = change;
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let old = match unchanged(&mut tx, &self.vault, owner, seen).await? {
             Ok(old) => old,
@@ -116,8 +143,13 @@ impl Store {
         let Some(new) = load(&mut tx, &self.vault, Which::One(owner, seen.id)).await?.pop() else {
             return Ok(Err(NotWritten::Gone));
         };
+        // A version is one of the configuration: another list of products alone makes none.
+        if how != Made::Updated || !identical(&old.config, &new.config) {
+            versions::write(&mut tx, &self.vault, by, &how, Some(&old), &new).await?;
+        }
+        let action = if how == Made::Updated { "integration.update" } else { "integration.restore" };
         let change = [Some(audit::shown(&old)), Some(audit::shown(&new))];
-        audit::write(&mut tx, by, owner, "integration.update", &seen.id.to_string(), change).await?;
+        audit::write(&mut tx, by, owner, action, &seen.id.to_string(), change).await?;
         tx.commit().await?;
         Ok(Ok(new))
     }

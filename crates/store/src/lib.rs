@@ -22,6 +22,7 @@ pub mod team;
 pub mod tokens;
 pub mod users;
 pub mod vault;
+pub mod versions;
 
 use std::{path::Path, time::Duration};
 

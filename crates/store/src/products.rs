@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use tributary_domain::{Owner, ProductId, Timestamp, UserId, account::Product};
+use tributary_domain::{Owner, ProductId, Timestamp, UserId, account::Product, integration::Integration};
 
 use crate::{
     Store, StoreError,
     audit::{self, By},
-    integrations,
+    integrations::{self, Which},
+    lookup::load,
     members::end_waiting,
     orgs::free_slug,
     read::{parsed, taken},
@@ -136,7 +137,9 @@ impl Store {
         if found.is_none() {
             return Ok(false);
         }
+        let left = load(&mut tx, &self.vault, Which::In(product.owner, product.id)).await?;
         leave_integrations(&mut tx, product.id, by.at).await?;
+        tell_of_leaving(&mut tx, product.id, &left, by).await?;
         for sql in [
             "DELETE FROM product_hours WHERE product_id = $1",
             "UPDATE devices SET product_id = NULL WHERE product_id = $1",
@@ -185,6 +188,26 @@ async fn leave_integrations(
         if left.is_none() {
             integrations::delete(tx, parsed(&integration, "integration id")?).await?;
         }
+    }
+    Ok(())
+}
+
+/// Writes what became of each integration that a product has left.
+async fn tell_of_leaving(
+    tx: &mut SqliteConnection,
+    id: ProductId,
+    left: &[Integration],
+    by: By,
+) -> Result<(), StoreError> {
+    for old in left {
+        let mut now = old.clone();
+        now.members.retain(|member| member.product != id);
+        let (action, after) = match now.members.is_empty() {
+            true => ("integration.delete", None),
+            false => ("integration.remove_product", Some(audit::shown(&now))),
+        };
+        let change = [Some(audit::shown(old)), after];
+        audit::write(tx, by, old.owner, action, &old.id.to_string(), change).await?;
     }
     Ok(())
 }

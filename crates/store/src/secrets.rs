@@ -84,6 +84,16 @@ impl Store {
         Ok(sql.build().fetch_optional(&self.pool).await?.as_ref().map(read))
     }
 
+    /// The names of secrets that an owner no longer has, and that it still had at this time.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn secrets_gone_since(&self, owner: Owner, at: Timestamp) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT name FROM deleted_secrets WHERE owner = $1 AND deleted_at >= $2 ORDER BY name";
+        let rows = sqlx::query(sql).bind(owner.to_string()).bind(at.0).fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// The values of an owner's secrets, in clear, for the data plane.
     ///
     /// # Errors
@@ -144,6 +154,11 @@ impl Store {
         .bind(by.at.0)
         .execute(&mut *tx)
         .await?;
+        sqlx::query("DELETE FROM deleted_secrets WHERE owner = $1 AND name = $2")
+            .bind(owner.to_string())
+            .bind(name)
+            .execute(&mut *tx)
+            .await?;
         let shown = json!({"name": name});
         let (action, change, written) = match exists {
             false => ("secret.create", [None, Some(shown)], SecretWritten::Created),
@@ -168,6 +183,12 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
+        sqlx::query("INSERT OR REPLACE INTO deleted_secrets (owner, name, deleted_at) VALUES ($1, $2, $3)")
+            .bind(owner.to_string())
+            .bind(name)
+            .bind(by.at.0)
+            .execute(&mut *tx)
+            .await?;
         let change = [Some(json!({"name": name})), None];
         audit::write(&mut tx, by, owner, "secret.delete", name, change).await?;
         tx.commit().await?;

@@ -9,6 +9,7 @@ use crate::{
     integrations::{NotWritten, Seen, Which, Written, delete, insert, unchanged},
     lookup::load,
     members::next_position,
+    versions::{self, Made, named},
 };
 
 impl Store {
@@ -44,6 +45,7 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        versions::write(&mut tx, &self.vault, by, &Made::Separated(named(&old)), Some(&old), new).await?;
         let change = [Some(audit::shown(&old)), Some(audit::shown(new))];
         audit::write(&mut tx, by, new.owner, "integration.separate", &new.id.to_string(), change).await?;
         tx.commit().await?;
@@ -58,10 +60,11 @@ impl Store {
     /// When it could not be committed.
     pub async fn merge(&self, owner: Owner, into: Seen, from: &[Seen], by: By) -> Written<Integration> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let mut now = match unchanged(&mut tx, &self.vault, owner, into).await? {
-            Ok(now) => now,
+        let first = match unchanged(&mut tx, &self.vault, owner, into).await? {
+            Ok(first) => first,
             Err(why) => return Ok(Err(why)),
         };
+        let (mut now, mut merged) = (first.clone(), Vec::with_capacity(from.len()));
         for seen in from {
             let old = match unchanged(&mut tx, &self.vault, owner, *seen).await? {
                 Ok(old) => old,
@@ -78,6 +81,7 @@ impl Store {
             }
             join_integration(&mut tx, old.id, into.id).await?;
             delete(&mut tx, old.id).await?;
+            merged.push(named(&old));
             let change = [Some(audit::shown(&old)), Some(audit::shown(&now))];
             audit::write(&mut tx, by, owner, "integration.merge", &old.id.to_string(), change).await?;
         }
@@ -87,6 +91,7 @@ impl Store {
         let Some(now) = load(&mut tx, &self.vault, Which::One(owner, into.id)).await?.pop() else {
             return Ok(Err(NotWritten::Gone));
         };
+        versions::write(&mut tx, &self.vault, by, &Made::Merged(merged), Some(&first), &now).await?;
         tx.commit().await?;
         Ok(Ok(now))
     }

@@ -217,6 +217,8 @@ impl Store {
         let change =
             [None, Some(json!({"friendly_name": new.friendly_name, "scopes": scopes_of(&new.token)}))];
         team.audit(&mut tx, by, "team.add", &new.username, change).await?;
+        let change = [None, Some(json!({"scopes": scopes_of(&new.token)}))];
+        team.audit(&mut tx, by, "token.create", &new.username, change).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -252,9 +254,14 @@ impl Store {
             insert_token(&mut tx, token).await?;
         }
         let before = json!({"friendly_name": member.friendly_name, "scopes": member.scopes});
-        let scopes = change.token.as_ref().map(scopes_of);
-        let after = json!({"friendly_name": change.friendly_name, "scopes": scopes});
+        let scopes = change.token.as_ref().map_or_else(|| json!(member.scopes), scopes_of);
+        let friendly_name = change.friendly_name.as_ref().or(member.friendly_name.as_ref());
+        let after = json!({"friendly_name": friendly_name, "scopes": scopes});
         team.audit(&mut tx, by, "team.update", &member.username, [Some(before), Some(after)]).await?;
+        if change.token.is_some() {
+            let change = [json!(member.scopes), scopes].map(|scopes| Some(json!({"scopes": scopes})));
+            team.audit(&mut tx, by, "token.replace", &member.username, change).await?;
+        }
         tx.commit().await?;
         Ok(true)
     }
@@ -317,6 +324,8 @@ impl Store {
             return Ok(Changed::NotThere);
         }
         if member.role.is_none() {
+            let before = Some(json!({"scopes": member.scopes}));
+            team.audit(&mut tx, by, "token.end", &member.username, [before, None]).await?;
             sqlx::query("DELETE FROM users WHERE id = $1")
                 .bind(member.user.to_string())
                 .execute(&mut *tx)

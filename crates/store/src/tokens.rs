@@ -1,9 +1,14 @@
 //! Access tokens: kept as SHA-256, so that a copy of the database lets nobody in.
 
+use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use tributary_domain::{OrgId, Timestamp, UserId, access::Actor};
+use tributary_domain::{OrgId, Owner, Timestamp, UserId, access::Actor};
 
-use crate::{Store, StoreError, read::parsed};
+use crate::{
+    Store, StoreError,
+    audit::{self, By},
+    read::parsed,
+};
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -101,14 +106,23 @@ impl Store {
         Ok(Some(token))
     }
 
-    /// Deletes a token. Says whether there was one.
+    /// Deletes a token. Says whether there was one. The end of an API user's token is told to the owners of its teams.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn delete_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
-        let done =
-            sqlx::query("DELETE FROM tokens WHERE hash = $1").bind(&hash[..]).execute(&self.pool).await?;
-        Ok(done.rows_affected() > 0)
+    /// When it could not be committed.
+    pub async fn delete_token(&self, hash: &TokenHash, at: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query("DELETE FROM tokens WHERE hash = $1 RETURNING user_id, scopes")
+            .bind(&hash[..])
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { return Ok(false) };
+        if let Some(scopes) = row.get::<Option<String>, _>(1) {
+            let by = By { user: parsed(row.get(0), "user id")?, at };
+            tell_of_end(&mut tx, &scopes, by).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Deletes all tokens of a user.
@@ -137,6 +151,28 @@ impl Store {
         .await?;
         rows.iter().map(|row| Ok((parsed(row.get(0), "organization id")?, row.get(1)))).collect()
     }
+}
+
+/// Writes that the token of an API user has ended, by whoever held it.
+async fn tell_of_end(tx: &mut SqliteConnection, scopes: &str, by: By) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT users.username, COALESCE(products.owner, team.scope), products.id FROM team
+             JOIN users ON users.id = team.user_id LEFT JOIN products ON team.scope = 'p:' || products.id
+         WHERE team.user_id = $1",
+    )
+    .bind(by.user.to_string())
+    .fetch_all(&mut *tx)
+    .await?;
+    let scopes: Value = scopes.parse().unwrap_or_default();
+    for row in rows {
+        let mut before = json!({"scopes": scopes});
+        if let Some(product) = row.get::<Option<i64>, _>(2) {
+            before = json!({"product": product, "member": before});
+        }
+        let owner: Owner = parsed(row.get(1), "owner")?;
+        audit::write(tx, by, owner, "token.end", row.get(0), [Some(before), None]).await?;
+    }
+    Ok(())
 }
 
 fn read_token(row: &SqliteRow) -> Result<TokenRow, StoreError> {
