@@ -20,6 +20,7 @@ pub mod merging;
 pub mod operations;
 pub mod orgs;
 pub mod origin;
+mod parameters;
 mod passwords;
 pub mod place;
 pub mod preview;
