@@ -19,6 +19,7 @@ use crate::{
     drafting::Checked,
     integrations::View,
     place::{ATTEMPTS, Found, PlaceKey, changed_meanwhile, no_integration, not_shared, refusal},
+    signing,
 };
 
 impl Control {
@@ -89,7 +90,7 @@ impl Control {
             if !shared.is_shared() {
                 return Err(not_shared());
             }
-            let Checked { config, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
+            let Checked { config, made, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
             if normal_of(&config, NameCounts::Yes) == normal_of(&shared.config, NameCounts::Yes) {
                 return Err(Error::refused(
                     "nothing_changed",
@@ -100,7 +101,8 @@ impl Control {
             match self.store.separate(Seen::of(&shared), member.id, &own, self.by(actor)).await? {
                 Ok(()) => {
                     self.refresh_routes(&[&shared, &own]).await?;
-                    return self.view_in(&place, Found { integration: own, member: Some(member) }).await;
+                    let view = self.view_in(&place, Found { integration: own, member: Some(member) }).await?;
+                    return Ok(signing::tell(view, made));
                 }
                 Err(NotWritten::Changed | NotWritten::Gone) => {}
                 Err(why) => return Err(refusal(why, id)),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tributary_domain::{
-    Timestamp,
+    MemberId, Timestamp,
     outcome::{AttemptClass, Next, Outcome, decide_retry},
 };
 use tributary_targets::{Attempt, Clients, Variables};
@@ -36,7 +36,10 @@ impl Delivery {
 
     /// The variables that an event offers to an integration's templates.
     pub(crate) fn variables<'a>(route: &'a Route, event: &'a tributary_domain::Event) -> Variables<'a> {
-        Variables::new(event, route.counted.product, route.product_user, &route.compiled.secrets)
+        let counted = &route.counted;
+        let recipient = counted.member.unwrap_or(MemberId(counted.integration.0));
+        Variables::new(event, counted.product, route.product_user, &route.compiled.secrets)
+            .received_by(recipient)
     }
 
     pub(crate) async fn send(&self, job: &Job) -> Attempt {

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
-use tributary_domain::{Event, ProductId, UserId};
+use tributary_domain::{Event, MemberId, ProductId, UserId};
 use tributary_template::{Scope, Var};
 
 /// Most names that [`Used`] notes.
@@ -34,6 +34,9 @@ pub struct Variables<'a> {
     pub product_user: Option<UserId>,
     /// The owner's secrets.
     pub secrets: &'a Secrets,
+    /// What receives the event: the product's membership in the integration, in a sandbox the integration. With the
+    /// event it names the delivery, the same for all its attempts.
+    pub recipient: Option<MemberId>,
     data: OnceCell<Option<Value>>,
     used: Option<&'a RefCell<Used>>,
 }
@@ -61,12 +64,18 @@ impl<'a> Variables<'a> {
         product_user: Option<UserId>,
         secrets: &'a Secrets,
     ) -> Variables<'a> {
-        Variables { event, product, product_user, secrets, data: OnceCell::new(), used: None }
+        Variables { event, product, product_user, secrets, recipient: None, data: OnceCell::new(), used: None }
     }
 
     /// The same, noting which names are needed.
     pub fn noting(self, used: &'a RefCell<Used>) -> Variables<'a> {
         Variables { used: Some(used), ..self }
+    }
+
+    /// The same with what receives the event.
+    pub fn received_by(mut self, recipient: MemberId) -> Variables<'a> {
+        self.recipient = Some(recipient);
+        self
     }
 
     /// The event's data, empty when there is none.

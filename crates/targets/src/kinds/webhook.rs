@@ -1,20 +1,23 @@
 //! Webhooks: an HTTP request for each event (contract 3.1, 3.3, 4.3).
 //!
 //! Modules in reading order: `address` (`url`), `pairs` (`query`, `form`), `headers` (and `auth`), `payload` (`json`,
-//! `form`, `body`), `defaults` (the four default fields).
+//! `form`, `body`), `defaults` (the four default fields), `signing`.
 
 mod address;
 mod defaults;
 mod headers;
 mod pairs;
 mod payload;
+mod signing;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES};
 
-use self::{address::Address, defaults::Defaults, headers::Headers, pairs::Pairs, payload::Payload};
+use self::{
+    address::Address, defaults::Defaults, headers::Headers, pairs::Pairs, payload::Payload, signing::Signing,
+};
 use super::{check_common, field, flag};
 use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
@@ -48,6 +51,14 @@ const FIELDS: &[Field] = &[
     },
     flag("noDefaults", "false", "Whether event, data, published_at and coreid are left out."),
     flag("rejectUnauthorized", "true", "Whether the certificate of an https address is checked."),
+    Field {
+        sensitive: true,
+        ..field(
+            "signing",
+            Shape::Object,
+            "Requests are signed as Standard Webhooks describes: secret (whsec_…; generate makes one) and, while it is changed, previous_secret; not shown again.",
+        )
+    },
     field("template", Shape::Text, "The name of the template that the integration was made from; not used."),
 ];
 
@@ -82,6 +93,7 @@ struct Webhook {
     payload: Payload,
     defaults: Defaults,
     via: Via,
+    signing: Option<Signing>,
     response: ResponseSettings,
     variables: Vec<String>,
     sensitive: Vec<String>,
@@ -99,6 +111,7 @@ impl Webhook {
         let headers = Headers::read(&mut reader, &mut sensitive);
         let defaults = if reader.flag("noDefaults", false) { Defaults::NONE } else { Defaults::ALL };
         let via = if reader.flag("rejectUnauthorized", true) { Via::Checked } else { Via::AnyCertificate };
+        let signing = Signing::read(&mut reader, settings.clock, &mut sensitive);
         let response = ResponseSettings::read(&mut reader);
         reader.text("template");
         let variables = reader.finish()?;
@@ -112,6 +125,7 @@ impl Webhook {
             payload,
             defaults,
             via,
+            signing,
             response,
             variables,
             sensitive,
@@ -173,6 +187,9 @@ impl Target for Webhook {
         add("Content-Type", rendered.content_type.map(str::to_owned));
         add("Accept", rendered.accept.map(str::to_owned));
         add("User-Agent", Some(USER_AGENT.to_owned()));
+        if let Some(signing) = &self.signing {
+            signing.identify(variables, &mut headers);
+        }
         Ok(Message {
             destination: address.destination,
             method: self.method.to_owned(),
@@ -183,7 +200,10 @@ impl Target for Webhook {
     }
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
-        Box::pin(clients.send(message, self.via))
+        match &self.signing {
+            None => Box::pin(clients.send(message, self.via)),
+            Some(signing) => Box::pin(async move { clients.send(&signing.signed(message), self.via).await }),
+        }
     }
 
     fn response(&self) -> &ResponseSettings {
