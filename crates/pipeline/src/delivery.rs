@@ -77,6 +77,20 @@ impl Delivery {
         let _ = self.reports.send(Report::Completed { id, seq, verdict });
     }
 
+    /// Lets a delivery that was not attempted wait in the pending table.
+    pub(crate) fn postpone(&self, job: Job, lane: &Arc<str>, wait: Duration) {
+        self.metrics.spilled(1);
+        let verdict = Verdict::Waits {
+            lane: lane.clone(),
+            due_at: self.now().plus_ms(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
+            attempt: job.attempt,
+            counted: job.route.counted,
+            event: job.event,
+        };
+        // The recorder outlives the lanes; when it is gone, so is the process.
+        let _ = self.reports.send(Report::Completed { id: job.id, seq: job.seq, verdict });
+    }
+
     /// A delivery that ends before anything could be sent: its request could not be built, or its integration went
     /// away while it waited.
     pub(crate) fn ended_unsent(

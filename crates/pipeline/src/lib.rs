@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod lanes;
 pub mod metrics;
 pub mod outcome;
+pub mod pace;
 pub mod preview;
 pub mod recorder;
 pub mod router;

@@ -12,7 +12,9 @@ use tributary_domain::{
     Event, IntegrationId, MemberId, OrgId, Owner, ProductId, UserId, integration::Integration, limits,
 };
 use tributary_store::{Store, StoreError, delivery::Counted};
-use tributary_targets::{Secrets, Settings, Target, kinds};
+use tributary_targets::{Secrets, Settings, Target, kinds, sending::Sending};
+
+use crate::pace::{Pacer, Pacers};
 
 /// Integrations read at once while the index is built at start.
 const LOAD_PAGE: usize = 1_000;
@@ -36,6 +38,8 @@ pub struct Compiled {
     pub used_secrets: Vec<String>,
     /// Values that no log may show.
     pub sensitive: Vec<String>,
+    /// The limits that it sets for its deliveries.
+    pub pacer: Option<Arc<Pacer>>,
 }
 
 /// One integration in one product, or in a sandbox.
@@ -123,6 +127,7 @@ impl RouteSet {
 struct Index {
     store: Store,
     settings: Settings,
+    pacers: Pacers,
     sets: RwLock<HashMap<RouteKey, Arc<RouteSet>>>,
     /// Refreshes run one after another, so that an older reading never replaces a newer one.
     refreshing: tokio::sync::Mutex<()>,
@@ -158,7 +163,7 @@ impl Routes {
     /// When the store cannot be read.
     pub async fn load(store: Store, settings: Settings) -> Result<Routes, StoreError> {
         let mut sets: HashMap<RouteKey, RouteSet> = HashMap::new();
-        let mut owners = Owners::default();
+        let (mut owners, pacers) = (Owners::default(), Pacers::default());
         let mut after: Option<IntegrationId> = None;
         loop {
             let page = store.all_integrations(after, LOAD_PAGE).await?;
@@ -166,15 +171,15 @@ impl Routes {
             after = Some(last.id);
             for integration in &page {
                 let (secrets, user) = owners.read(&store, integration.owner).await?;
-                let Some(compiled) = compile(integration, secrets, &settings) else { continue };
+                let Some(compiled) = compile(integration, secrets, &settings, &pacers) else { continue };
                 for (key, route) in routes_of(integration, user, &compiled) {
                     sets.entry(key).or_default().add(integration.text("event"), Arc::new(route));
                 }
             }
         }
         let sets = sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect();
-        let index =
-            Index { store, settings, sets: RwLock::new(sets), refreshing: tokio::sync::Mutex::default() };
+        let (sets, refreshing) = (RwLock::new(sets), tokio::sync::Mutex::default());
+        let index = Index { store, settings, pacers, sets, refreshing };
         Ok(Routes(Arc::new(index)))
     }
 
@@ -201,7 +206,9 @@ impl Routes {
         let mut owners = Owners::default();
         for integration in &integrations {
             let (secrets, user) = owners.read(&index.store, integration.owner).await?;
-            let Some(compiled) = compile(integration, secrets, &index.settings) else { continue };
+            let Some(compiled) = compile(integration, secrets, &index.settings, &index.pacers) else {
+                continue;
+            };
             for (key, route) in routes_of(integration, user, &compiled) {
                 if let Some(set) = sets.get_mut(&key) {
                     set.add(integration.text("event"), Arc::new(route));
@@ -272,7 +279,7 @@ impl Routes {
         member: Option<MemberId>,
     ) -> Result<Option<Route>, StoreError> {
         let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings);
+        let compiled = compile(integration, secrets, &self.0.settings, &self.0.pacers);
         let routes = compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default();
         Ok(routes.into_iter().map(|(_, route)| route).find(|route| route.counted.member == member))
     }
@@ -280,7 +287,12 @@ impl Routes {
 
 /// Compiles a stored integration. One that this version refuses (its kind is gone, its address is no longer allowed)
 /// fires nothing and is reported; it stays stored.
-fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings) -> Option<Arc<Compiled>> {
+fn compile(
+    integration: &Integration,
+    secrets: Arc<Secrets>,
+    settings: &Settings,
+    pacers: &Pacers,
+) -> Option<Arc<Compiled>> {
     let kind = kinds::find(integration.text("integration_type"))?;
     match kind.compile(&integration.config, settings) {
         Ok(target) => {
@@ -288,7 +300,8 @@ fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings
             used_secrets.retain(|name| secrets.0.contains_key(name));
             let mut sensitive: Vec<String> = target.sensitive_values().to_vec();
             sensitive.extend(used_secrets.iter().filter_map(|name| secrets.0.get(name)).cloned());
-            Some(Arc::new(Compiled { target, secrets, used_secrets, sensitive }))
+            let pacer = pacers.of(integration.id, &Sending::of(&integration.config));
+            Some(Arc::new(Compiled { target, secrets, used_secrets, sensitive, pacer }))
         }
         Err(errors) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
