@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tributary_domain::{
     MemberId, Timestamp,
-    outcome::{AttemptClass, Next, Outcome, decide_retry},
+    outcome::{AttemptClass, Health, Next, Outcome, decide_retry},
 };
 use tributary_targets::{Attempt, Clients, Variables};
 
@@ -53,7 +53,8 @@ impl Delivery {
         self.log_line(&job, &attempt, took);
         self.show(&job.route, &job.event, &attempt, now);
         let (id, seq) = (job.id, job.seq);
-        let verdict = match decide_retry(attempt.class, job.attempt, now, &self.retry_delays_ms) {
+        let delays_ms = job.route.compiled.retry_delays_ms.as_deref().unwrap_or(&self.retry_delays_ms);
+        let verdict = match decide_retry(attempt.class, job.attempt, now, delays_ms) {
             Next::RetryAt { at, attempt } => Verdict::Waits {
                 lane: lane.clone(),
                 due_at: at,
@@ -89,6 +90,12 @@ impl Delivery {
         };
         // The recorder outlives the lanes; when it is gone, so is the process.
         let _ = self.reports.send(Report::Completed { id: job.id, seq: job.seq, verdict });
+    }
+
+    /// A destination fell asleep, failed in its sleep, or woke up.
+    pub(crate) fn slept(&self, lane: &Arc<str>, health: Option<Health>) {
+        // The recorder outlives the lanes; when it is gone, so is the process.
+        let _ = self.reports.send(Report::Slept { lane: lane.clone(), health });
     }
 
     /// A delivery that ends before anything could be sent: its request could not be built, or its integration went

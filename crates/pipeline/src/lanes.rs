@@ -111,6 +111,11 @@ impl Lanes {
         Ok(())
     }
 
+    /// Lets a destination go on sleeping that slept before the server was started.
+    pub fn restore(&self, name: &str, health: Health) {
+        self.lane(name).state.lock().health = health;
+    }
+
     /// How many more jobs a lane takes.
     pub fn room(&self, name: &str) -> usize {
         let lane = self.0.lanes.lock().get(name).cloned();
@@ -170,7 +175,13 @@ impl Inner {
                 let mut state = lane.state.lock();
                 state.running -= 1;
                 if admission != Admission::Sleep {
+                    let slept = state.health.sleeps();
                     state.health.record(attempt.class, self.delivery.now());
+                    let sleeps = state.health.sleeps();
+                    // Told under the lock, so that the last word is the last that is written.
+                    if slept || sleeps {
+                        self.delivery.slept(&lane.name, sleeps.then_some(state.health));
+                    }
                 }
             }
             self.delivery.finish(job, &lane.name, attempt, started.elapsed());

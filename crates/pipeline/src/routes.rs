@@ -40,6 +40,8 @@ pub struct Compiled {
     pub sensitive: Vec<String>,
     /// The limits that it sets for its deliveries.
     pub pacer: Option<Arc<Pacer>>,
+    /// Its own waits before further attempts, in milliseconds.
+    pub retry_delays_ms: Option<Box<[i64]>>,
 }
 
 /// One integration in one product, or in a sandbox.
@@ -300,8 +302,10 @@ fn compile(
             used_secrets.retain(|name| secrets.0.contains_key(name));
             let mut sensitive: Vec<String> = target.sensitive_values().to_vec();
             sensitive.extend(used_secrets.iter().filter_map(|name| secrets.0.get(name)).cloned());
-            let pacer = pacers.of(integration.id, &Sending::of(&integration.config));
-            Some(Arc::new(Compiled { target, secrets, used_secrets, sensitive, pacer }))
+            let sending = Sending::of(&integration.config);
+            let pacer = pacers.of(integration.id, &sending);
+            let retry_delays_ms = sending.retry_delays_ms;
+            Some(Arc::new(Compiled { target, secrets, used_secrets, sensitive, pacer, retry_delays_ms }))
         }
         Err(errors) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! How an integration wants to be sent, whatever its kind: how fast and how many at once.
+//! How an integration wants to be sent, whatever its kind: how fast, how many at once, and when again.
 
 use serde_json::{Map, Value};
 use tributary_domain::integration::Config;
@@ -9,6 +9,12 @@ use crate::fields::{Reader, scalar};
 const PER_SECOND: std::ops::RangeInclusive<f64> = 0.01..=10_000.0;
 /// Most deliveries that may go at once after a pause.
 const BURST_MAX: u32 = 10_000;
+/// Most further attempts.
+const RETRIES_MAX: usize = 8;
+/// Shortest and longest wait before a further attempt, in milliseconds.
+const DELAY_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;
+const BAD_DELAYS: &str =
+    "must be a list of at most 8 lengths of time from 1s to 1h, such as [\"10s\", \"5m\"]";
 /// Most deliveries that may be asked to run at once.
 const CONCURRENCY_MAX: u32 = 1_000;
 
@@ -19,6 +25,8 @@ pub struct Sending {
     pub rate: Option<Rate>,
     /// How many run at once.
     pub concurrency: Option<u32>,
+    /// The wait before each further attempt, in milliseconds; none at all when it is empty.
+    pub retry_delays_ms: Option<Box<[i64]>>,
 }
 
 /// A rate with some room.
@@ -38,7 +46,11 @@ impl Sending {
 
     /// Reads the fields.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Sending {
-        Sending { rate: read_rate(reader), concurrency: read_concurrency(reader) }
+        Sending {
+            rate: read_rate(reader),
+            concurrency: read_concurrency(reader),
+            retry_delays_ms: read_delays(reader),
+        }
     }
 }
 
@@ -80,6 +92,30 @@ fn read_concurrency(reader: &mut Reader<'_>) -> Option<u32> {
     fits
 }
 
+fn read_delays(reader: &mut Reader<'_>) -> Option<Box<[i64]>> {
+    let given = reader.object("retry")?.get("delays");
+    let list = given.and_then(Value::as_array).filter(|list| list.len() <= RETRIES_MAX);
+    let delays = list.and_then(|list| list.iter().map(delay_ms).collect());
+    if delays.is_none() {
+        reader.error("retry.delays", BAD_DELAYS);
+    }
+    delays
+}
+
+/// A length of time: a whole number with `s`, `m` or `h`; without a unit, seconds.
+fn delay_ms(value: &Value) -> Option<i64> {
+    let text = scalar(value)?;
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit.trim() {
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(unit).filter(|ms| DELAY_MS.contains(ms))
+}
+
 /// A number in an object, also as the text that a form sends: `None` when absent, `Some(None)` when it is none.
 fn number<T: std::str::FromStr>(object: &Map<String, Value>, name: &str) -> Option<Option<T>> {
     let value = object.get(name).filter(|value| !value.is_null() && value.as_str() != Some(""))?;
@@ -118,6 +154,16 @@ mod tests {
     }
 
     #[test]
+    fn delays_have_a_unit_and_an_empty_list_means_no_further_attempt() {
+        let delays =
+            |given: Value| read(&json!({"retry": {"delays": given}})).unwrap().retry_delays_ms.unwrap();
+        let given = json!(["1s", "10s", "2m", "1h", "3600s", 5, " 7 s ", "60m"]);
+        let ms = [1_000, 10_000, 120_000, 3_600_000, 3_600_000, 5_000, 7_000, 3_600_000];
+        assert_eq!(*delays(given), ms);
+        assert_eq!(*delays(json!([])), [] as [i64; 0]);
+    }
+
+    #[test]
     fn what_is_out_of_bounds_is_named() {
         for (config, fields) in [
             (json!({"rate": 5}), vec!["rate"]),
@@ -130,6 +176,17 @@ mod tests {
             (json!({"concurrency": 0}), vec!["concurrency"]),
             (json!({"concurrency": 1_001}), vec!["concurrency"]),
             (json!({"concurrency": [1]}), vec!["concurrency"]),
+            (json!({"retry": []}), vec!["retry"]),
+            (json!({"retry": {}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": "10s"}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": vec!["1s"; 9]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": ["0s"]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": ["500ms"]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": ["61m"]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": ["-5s"]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": ["99999999999999999999h"]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": ["9999999999999999h"]}}), vec!["retry.delays"]),
+            (json!({"retry": {"delays": [null, {}]}}), vec!["retry.delays"]),
         ] {
             assert_eq!(read(&config).unwrap_err(), fields, "{config}");
         }

@@ -52,6 +52,11 @@ pub const COMMON: &[Field] = &[
         "per_second: most deliveries that start in a second, from 0.01; burst: how many of them together after a pause. The others wait.",
     ),
     field("concurrency", Shape::Text, "Most deliveries that run at once, from 1 to 1000; the others wait."),
+    field(
+        "retry",
+        Shape::Object,
+        "delays: the waits before further attempts, at most 8, each from 1s to 1h; an empty list means one attempt. The server's if absent.",
+    ),
 ];
 
 /// The kind of this `integration_type`, in exactly this spelling.
