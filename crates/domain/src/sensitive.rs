@@ -34,6 +34,7 @@ fn is_sensitive(field: &str, key: Option<&str>) -> bool {
     match (field, key) {
         (field, None) => FIELDS.contains(&field),
         ("auth", Some(key)) => AUTH.contains(&key),
+        ("tls", Some(key)) => key == "key",
         ("signing", Some(key)) => SIGNING.contains(&key),
         ("headers", Some(key)) => is_sensitive_header(key),
         _ => false,
@@ -135,6 +136,10 @@ mod tests {
             (
                 json!({"auth": {"username": "u", "password": "p"}}),
                 json!({"auth": {"username": "u", "password": MASK}}),
+            ),
+            (
+                json!({"tls": {"ca": "a", "cert": "b", "key": "c"}}),
+                json!({"tls": {"ca": "a", "cert": "b", "key": MASK}}),
             ),
             (
                 json!({"signing": {"secret": "a", "previous_secret": "b", "other": "c"}}),

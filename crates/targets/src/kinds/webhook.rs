@@ -1,7 +1,7 @@
 //! Webhooks: an HTTP request for each event (contract 3.1, 3.3, 4.3).
 //!
 //! Modules in reading order: `address` (`url`), `pairs` (`query`, `form`), `headers` (and `auth`), `payload` (`json`,
-//! `form`, `body`), `defaults` (the four default fields), `signing`.
+//! `form`, `body`), `defaults` (the four default fields), `signing`, `tls`.
 
 mod address;
 mod defaults;
@@ -9,6 +9,7 @@ mod headers;
 mod pairs;
 mod payload;
 mod signing;
+mod tls;
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use self::{
 use super::{check_common, field, flag};
 use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
-    fields::Reader, net::Via,
+    fields::Reader, net::OwnTls, net::Via,
 };
 
 /// `User-Agent` of every request that does not name another.
@@ -51,14 +52,8 @@ const FIELDS: &[Field] = &[
     },
     flag("noDefaults", "false", "Whether event, data, published_at and coreid are left out."),
     flag("rejectUnauthorized", "true", "Whether the certificate of an https address is checked."),
-    Field {
-        sensitive: true,
-        ..field(
-            "signing",
-            Shape::Object,
-            "Requests are signed as Standard Webhooks describes: secret (whsec_…; generate makes one) and, while it is changed, previous_secret; not shown again.",
-        )
-    },
+    tls::FIELD,
+    signing::FIELD,
     field("template", Shape::Text, "The name of the template that the integration was made from; not used."),
 ];
 
@@ -93,6 +88,8 @@ struct Webhook {
     payload: Payload,
     defaults: Defaults,
     via: Via,
+    /// Boxed: few have it.
+    tls: Option<Box<OwnTls>>,
     signing: Option<Signing>,
     response: ResponseSettings,
     variables: Vec<String>,
@@ -110,7 +107,7 @@ impl Webhook {
         let query = Pairs::read(&mut reader, "query").unwrap_or_default();
         let headers = Headers::read(&mut reader, &mut sensitive);
         let defaults = if reader.flag("noDefaults", false) { Defaults::NONE } else { Defaults::ALL };
-        let via = if reader.flag("rejectUnauthorized", true) { Via::Checked } else { Via::AnyCertificate };
+        let (via, tls) = tls::read(&mut reader, &mut sensitive);
         let signing = Signing::read(&mut reader, settings.clock, &mut sensitive);
         let response = ResponseSettings::read(&mut reader);
         reader.text("template");
@@ -125,6 +122,7 @@ impl Webhook {
             payload,
             defaults,
             via,
+            tls,
             signing,
             response,
             variables,
@@ -200,10 +198,17 @@ impl Target for Webhook {
     }
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
-        match &self.signing {
-            None => Box::pin(clients.send(message, self.via)),
-            Some(signing) => Box::pin(async move { clients.send(&signing.signed(message), self.via).await }),
+        if self.signing.is_none() && self.tls.is_none() {
+            return Box::pin(clients.send(message, self.via));
         }
+        Box::pin(async move {
+            let signed = self.signing.as_ref().map(|signing| signing.signed(message));
+            let message = signed.as_ref().unwrap_or(message);
+            match &self.tls {
+                Some(tls) => clients.send_with(message, tls).await,
+                None => clients.send(message, self.via).await,
+            }
+        })
     }
 
     fn response(&self) -> &ResponseSettings {

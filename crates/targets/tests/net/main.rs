@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod server;
+mod tls;
 
 use std::{
     io,

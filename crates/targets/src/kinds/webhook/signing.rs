@@ -4,7 +4,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ring::hmac;
 use serde_json::{Map, Value};
 
-use crate::{Message, Variables, fields::Reader, settings::Clock};
+use crate::{Field, Message, Shape, Variables, fields::Reader, kinds::field, settings::Clock};
+
+/// The field.
+pub(super) const FIELD: Field = Field {
+    sensitive: true,
+    ..field(
+        "signing",
+        Shape::Object,
+        "Requests are signed as Standard Webhooks describes: secret (whsec_…; generate makes one) and, while it is changed, previous_secret; not shown again.",
+    )
+};
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
