@@ -133,7 +133,7 @@ impl Control {
         };
         let only = request.take_products(old.is_some(), place.level());
         let stored = old.as_ref().map(|found| &found.integration);
-        let Checked { config, products } = self.check_draft(&place, request.config, stored).await?;
+        let Checked { config, products, .. } = self.check_draft(&place, request.config, stored).await?;
         let mut new = self.new_integration(place.owner(), config, Vec::new());
         new.members = self.previewed_members(&place, products, old.as_ref());
         if let Some(only) = only {

@@ -173,7 +173,9 @@ impl Routes {
             after = Some(last.id);
             for integration in &page {
                 let (secrets, user) = owners.read(&store, integration.owner).await?;
-                let Some(compiled) = compile(integration, secrets, &settings, &pacers) else { continue };
+                let Some(compiled) = compile(integration, secrets, &settings, Some(&pacers)) else {
+                    continue;
+                };
                 for (key, route) in routes_of(integration, user, &compiled) {
                     sets.entry(key).or_default().add(integration.text("event"), Arc::new(route));
                 }
@@ -208,7 +210,7 @@ impl Routes {
         let mut owners = Owners::default();
         for integration in &integrations {
             let (secrets, user) = owners.read(&index.store, integration.owner).await?;
-            let Some(compiled) = compile(integration, secrets, &index.settings, &index.pacers) else {
+            let Some(compiled) = compile(integration, secrets, &index.settings, Some(&index.pacers)) else {
                 continue;
             };
             for (key, route) in routes_of(integration, user, &compiled) {
@@ -267,7 +269,7 @@ impl Routes {
     /// When the store cannot be read.
     pub async fn routes_of(&self, integration: &Integration) -> Result<Vec<(RouteKey, Route)>, StoreError> {
         let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings);
+        let compiled = compile(integration, secrets, &self.0.settings, None);
         Ok(compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default())
     }
 
@@ -281,19 +283,19 @@ impl Routes {
         member: Option<MemberId>,
     ) -> Result<Option<Route>, StoreError> {
         let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings, &self.0.pacers);
+        let compiled = compile(integration, secrets, &self.0.settings, None);
         let routes = compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default();
         Ok(routes.into_iter().map(|(_, route)| route).find(|route| route.counted.member == member))
     }
 }
 
 /// Compiles a stored integration. One that this version refuses (its kind is gone, its address is no longer allowed)
-/// fires nothing and is reported; it stays stored.
+/// fires nothing and is reported; it stays stored. Without `pacers`, for what goes through no lane, it has no limits.
 fn compile(
     integration: &Integration,
     secrets: Arc<Secrets>,
     settings: &Settings,
-    pacers: &Pacers,
+    pacers: Option<&Pacers>,
 ) -> Option<Arc<Compiled>> {
     let kind = kinds::find(integration.text("integration_type"))?;
     match kind.compile(&integration.config, settings) {
@@ -303,7 +305,7 @@ fn compile(
             let mut sensitive: Vec<String> = target.sensitive_values().to_vec();
             sensitive.extend(used_secrets.iter().filter_map(|name| secrets.0.get(name)).cloned());
             let sending = Sending::of(&integration.config);
-            let pacer = pacers.of(integration.id, &sending);
+            let pacer = pacers.and_then(|pacers| pacers.of(integration.id, &sending));
             let retry_delays_ms = sending.retry_delays_ms;
             Some(Arc::new(Compiled { target, secrets, used_secrets, sensitive, pacer, retry_delays_ms }))
         }

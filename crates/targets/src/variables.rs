@@ -64,7 +64,15 @@ impl<'a> Variables<'a> {
         product_user: Option<UserId>,
         secrets: &'a Secrets,
     ) -> Variables<'a> {
-        Variables { event, product, product_user, secrets, recipient: None, data: OnceCell::new(), used: None }
+        Variables {
+            event,
+            product,
+            product_user,
+            secrets,
+            recipient: None,
+            data: OnceCell::new(),
+            used: None,
+        }
     }
 
     /// The same, noting which names are needed.
