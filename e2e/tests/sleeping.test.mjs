@@ -40,3 +40,38 @@ test('a failing destination is skipped, counts stay exact, and it is used again 
     assert.ok((await total()).success > 0);
   }, { within: 30_000, every: 500 });
 });
+
+test('a destination that slept before a restart sleeps after it, until a probe succeeds', { timeout: 120_000 }, async (t) => {
+  const server = await Server.start(t, LOOPBACK);
+  const world = await threeProducts(server.base);
+  const receiver = await Receiver.start(t);
+  let status = 500;
+  // One attempt each, so that every request that arrives is a first attempt.
+  const hook = await shareWebhook(world, receiver, () => ({ status }), { retry: { delays: [] } });
+  const [product] = world.products;
+  const publish = (data) => world.user.api.want(200, 'POST', `${product.scope}/events`, { name: hook.event, data });
+  const today = async () => (await world.user.api.want(200, 'GET', `${world.org.scope}/integrations/${hook.id}`)).integration.today;
+  const publishAll = async (ended) => {
+    for (let n = 0; n < EVENTS; n += 1) await publish(`failing ${n}`);
+    return eventually(async () => {
+      const counts = await today();
+      assert.equal(counts.error + counts.skipped, ended);
+      return counts;
+    }, { within: 30_000 });
+  };
+
+  assert.ok((await publishAll(EVENTS)).skipped > 0);
+  const before = receiver.at(hook.path).length;
+  assert.ok(before >= 20 && before <= EVENTS, `an empty list of delays means one attempt: ${before} requests`);
+  await server.kill('SIGKILL');
+  await server.restart();
+  await publishAll(2 * EVENTS);
+  const after = receiver.at(hook.path).length - before;
+  assert.ok(after < 20, `after the restart it was asked ${after} times, which would be 20 before it sleeps`);
+
+  status = 200;
+  await eventually(async () => {
+    await publish('is it back?');
+    assert.ok((await today()).success > 0);
+  }, { within: 30_000, every: 500 });
+});

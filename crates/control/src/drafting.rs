@@ -17,6 +17,7 @@ use crate::{
     Control, Error,
     parameters::check_declared,
     place::{Place, not_a_product, too_many_products},
+    signing,
 };
 
 /// A request that is right.
@@ -25,6 +26,8 @@ pub(crate) struct Checked {
     pub(crate) config: Config,
     /// The products, each once, in the order given; `None` when the request has no list. Organizations only.
     pub(crate) products: Option<Vec<ProductId>>,
+    /// The secret for signing that was made, to be told once.
+    pub(crate) made: Option<String>,
 }
 
 impl Control {
@@ -38,7 +41,9 @@ impl Control {
         let default_type = stored.map_or(DEFAULT_TYPE, |stored| stored.text("integration_type"));
         let mut draft = draft::read(body, place.level(), default_type, &kinds::known_names());
         let mut errors = draft.errors;
-        let unmasked = sensitive::keep(&mut draft.config, stored.map(|stored| &stored.config));
+        let stored_config = stored.map(|stored| &stored.config);
+        let made = signing::complete(&mut draft.config, stored_config, self.sources.random);
+        let unmasked = sensitive::keep(&mut draft.config, stored_config);
         let parameters = check_declared(&mut draft.config);
         let target = self.check_target(&mut draft.config);
         for error in unmasked.into_iter().chain(parameters).chain(target) {
@@ -53,7 +58,7 @@ impl Control {
             }
         };
         match errors.is_empty() {
-            true => Ok(Checked { config: draft.config, products }),
+            true => Ok(Checked { config: draft.config, products, made }),
             false => Err(Error::Invalid { code: "invalid_integration", errors }),
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     Control, Error,
     drafting::Checked,
     place::{ATTEMPTS, Found, Place, PlaceKey, changed_meanwhile, refusal, shared_integration},
+    signing,
 };
 
 /// A product on which an integration executes, as an organization shows it.
@@ -122,7 +123,7 @@ impl Control {
         body: Map<String, Value>,
     ) -> Result<View, Error> {
         let place = self.place_to_write(actor, key, Action::CreateIntegration).await?;
-        let Checked { config, products } = self.check_draft(&place, body, None).await?;
+        let Checked { config, products, made } = self.check_draft(&place, body, None).await?;
         let products = match &place {
             Place::Sandbox(_) => Vec::new(),
             Place::Product(product) => vec![product.id],
@@ -135,7 +136,7 @@ impl Control {
         }
         self.refresh_routes(&[&new]).await?;
         let member = if matches!(place, Place::Product(_)) { new.members.first().copied() } else { None };
-        self.view_in(&place, Found { integration: new, member }).await
+        Ok(signing::tell(self.view_in(&place, Found { integration: new, member }).await?, made))
     }
 
     /// Replaces an integration's configuration by that of a request's body, and in an organization its list of products
@@ -156,7 +157,8 @@ impl Control {
             if member.is_some() && old.is_shared() {
                 return Err(shared_integration(&old));
             }
-            let Checked { config, products } = self.check_draft(&place, body.clone(), Some(&old)).await?;
+            let Checked { config, products, made } =
+                self.check_draft(&place, body.clone(), Some(&old)).await?;
             let members = products.map(|products| self.new_members(&products));
             let only = member.map(|member| member.id);
             let (owner, seen) = (place.owner(), Seen::of(&old));
@@ -171,7 +173,8 @@ impl Control {
             match write.await? {
                 Ok(new) => {
                     self.refresh_routes(&[&old, &new]).await?;
-                    return self.view_in(&place, Found { integration: new, member }).await;
+                    let view = self.view_in(&place, Found { integration: new, member }).await?;
+                    return Ok(signing::tell(view, made));
                 }
                 Err(NotWritten::Changed | NotWritten::Gone | NotWritten::Shared) => {}
                 Err(why) => return Err(refusal(why, id)),

@@ -31,6 +31,7 @@ pub mod publish;
 pub mod secrets;
 pub mod sharing;
 mod sign_in_limits;
+mod signing;
 mod slugs;
 pub mod streaming;
 pub mod team;

@@ -134,7 +134,7 @@ impl Control {
         };
         let only = request.take_products(old.is_some(), place.level());
         let stored = old.as_ref().map(|found| &found.integration);
-        let Checked { mut config, products } = self.check_draft(&place, request.config, stored).await?;
+        let Checked { mut config, products, .. } = self.check_draft(&place, request.config, stored).await?;
         let mut overrides = stored.map(|stored| stored.overrides.clone()).unwrap_or_default();
         if let Some(Found { integration: shared, member: Some(member) }) = &old
             && shared.is_shared()

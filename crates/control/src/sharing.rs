@@ -21,6 +21,7 @@ use crate::{
     integrations::View,
     parameters::{read_overrides, take_overrides},
     place::{ATTEMPTS, Found, PlaceKey, changed_meanwhile, no_integration, not_shared, refusal},
+    signing,
 };
 
 impl Control {
@@ -130,7 +131,7 @@ impl Control {
             if !shared.is_shared() {
                 return Err(not_shared());
             }
-            let Checked { mut config, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
+            let Checked { mut config, made, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
             parameters::inherit(&mut config, &shared.config);
             if normal_of(&config, NameCounts::Yes) == normal_of(&shared.config, NameCounts::Yes) {
                 return Err(Error::refused(
@@ -143,7 +144,8 @@ impl Control {
             match self.store.separate(Seen::of(&shared), member.id, &own, self.by(actor)).await? {
                 Ok(()) => {
                     self.refresh_routes(&[&shared, &own]).await?;
-                    return self.view_in(&place, Found { integration: own, member: Some(member) }).await;
+                    let view = self.view_in(&place, Found { integration: own, member: Some(member) }).await?;
+                    return Ok(signing::tell(view, made));
                 }
                 Err(NotWritten::Changed | NotWritten::Gone) => {}
                 Err(why) => return Err(refusal(why, id)),

@@ -128,7 +128,7 @@ pub enum Admission {
 impl Health {
     /// Decides whether an attempt may be made at `now`.
     pub fn admit(&self, now: Timestamp) -> Admission {
-        if self.score < SLEEP_AFTER_FAILURES {
+        if !self.sleeps() {
             return Admission::Go;
         }
         let probe_running = self.probing_since.is_some_and(|at| now.0 - at.0 < PROBE_MAX_MS);
@@ -137,6 +137,11 @@ impl Health {
         } else {
             Admission::Probe
         }
+    }
+
+    /// Whether attempts are skipped for now, but for probes.
+    pub fn sleeps(&self) -> bool {
+        self.score >= SLEEP_AFTER_FAILURES
     }
 
     /// Notes that a probe has begun.
@@ -193,20 +198,51 @@ mod tests {
         let at = |ms, attempt| Next::RetryAt { at: Timestamp(ms), attempt };
         for (class, attempt, next) in [
             (AttemptClass::Success, 1, Next::Done(Outcome::Success)),
+            (AttemptClass::Success, 2, Next::Done(Outcome::Success)),
+            (AttemptClass::Success, 3, Next::Done(Outcome::Success)),
             (AttemptClass::Final, 1, Next::Done(Outcome::Error)),
+            (AttemptClass::Final, 2, Next::Done(Outcome::Error)),
+            (AttemptClass::Final, 3, Next::Done(Outcome::Error)),
             (PASSING, 1, at(31_000, 2)),
             (PASSING, 2, at(61_000, 3)),
             (PASSING, 3, Next::Done(Outcome::Error)),
+            (PASSING, 4, Next::Done(Outcome::Error)),
+            (asked(0), 1, at(1_000, 2)),
+            (asked(-1), 1, at(31_000, 2)),
+            (asked(-1), 2, at(61_000, 3)),
             (asked(5_000), 1, at(6_000, 2)),
+            (asked(5_000), 2, at(6_000, 3)),
+            (asked(i64::MAX), 2, at(61_000, 3)),
             (asked(60_000), 2, at(61_000, 3)),
             (asked(60_001), 1, at(31_000, 2)),
             (asked(5_000), 3, Next::Done(Outcome::Error)),
             (AttemptClass::Sleeping, 1, at(31_000, 2)),
+            (AttemptClass::Sleeping, 2, at(61_000, 3)),
             (AttemptClass::Sleeping, 3, Next::Done(Outcome::Skipped)),
         ] {
             assert_eq!(decide_retry(class, attempt, now, &DELAYS), next, "{class:?} {attempt}");
         }
-        assert_eq!(decide_retry(PASSING, 1, now, &[]), Next::Done(Outcome::Error));
+    }
+
+    #[test]
+    fn without_delays_the_first_attempt_is_the_last_and_with_more_there_are_more() {
+        let now = Timestamp(0);
+        let asked = AttemptClass::Passing { retry_after_ms: Some(1_000) };
+        for (class, outcome) in [
+            (AttemptClass::Success, Outcome::Success),
+            (AttemptClass::Final, Outcome::Error),
+            (PASSING, Outcome::Error),
+            (asked, Outcome::Error),
+            (AttemptClass::Sleeping, Outcome::Skipped),
+        ] {
+            assert_eq!(decide_retry(class, 1, now, &[]), Next::Done(outcome), "{class:?}");
+        }
+        let delays: Vec<i64> = (1..=8).collect();
+        for attempt in 1..=8 {
+            let next = Next::RetryAt { at: Timestamp(i64::from(attempt)), attempt: attempt + 1 };
+            assert_eq!(decide_retry(PASSING, attempt, now, &delays), next);
+        }
+        assert_eq!(decide_retry(PASSING, 9, now, &delays), Next::Done(Outcome::Error));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub const MASK: &str = "[[SENSITIVE]]";
 const FIELDS: [&str; 2] = ["policy_key", "api_key"];
 /// Entries of `auth` that are sensitive.
 const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
+/// Entries of `signing` that are sensitive.
+const SIGNING: [&str; 2] = ["secret", "previous_secret"];
 
 /// Sensitive values by place, as a JSON pointer (RFC 6901).
 pub type Sealed = BTreeMap<String, Value>;
@@ -37,6 +39,8 @@ fn is_sensitive(field: &str, key: Option<&str>) -> bool {
     match (field, key) {
         (field, None) => FIELDS.contains(&field),
         ("auth", Some(key)) => AUTH.contains(&key),
+        ("tls", Some(key)) => key == "key",
+        ("signing", Some(key)) => SIGNING.contains(&key),
         ("headers", Some(key)) => is_sensitive_header(key),
         ("parameters", Some(key)) => is_sensitive_parameter(key),
         _ => false,
@@ -142,6 +146,14 @@ mod tests {
             (
                 json!({"auth": {"username": "u", "password": "p"}}),
                 json!({"auth": {"username": "u", "password": MASK}}),
+            ),
+            (
+                json!({"tls": {"ca": "a", "cert": "b", "key": "c"}}),
+                json!({"tls": {"ca": "a", "cert": "b", "key": MASK}}),
+            ),
+            (
+                json!({"signing": {"secret": "a", "previous_secret": "b", "other": "c"}}),
+                json!({"signing": {"secret": MASK, "previous_secret": MASK, "other": "c"}}),
             ),
             (json!({"auth": {"bearer": "b"}}), json!({"auth": {"bearer": MASK}})),
             (

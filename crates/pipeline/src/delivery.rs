@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tributary_domain::{
-    Timestamp,
-    outcome::{AttemptClass, Next, Outcome, decide_retry},
+    MemberId, Timestamp,
+    outcome::{AttemptClass, Health, Next, Outcome, decide_retry},
 };
 use tributary_targets::{Attempt, Clients, Variables};
 
@@ -36,9 +36,11 @@ impl Delivery {
 
     /// The variables that an event offers to an integration's templates.
     pub(crate) fn variables<'a>(route: &'a Route, event: &'a tributary_domain::Event) -> Variables<'a> {
-        let compiled = &route.compiled;
-        Variables::new(event, route.counted.product, route.product_user, &compiled.secrets)
+        let (counted, compiled) = (&route.counted, &route.compiled);
+        let recipient = counted.member.unwrap_or(MemberId(counted.integration.0));
+        Variables::new(event, counted.product, route.product_user, &compiled.secrets)
             .with_parameters(&compiled.parameters)
+            .received_by(recipient)
     }
 
     pub(crate) async fn send(&self, job: &Job) -> Attempt {
@@ -52,7 +54,8 @@ impl Delivery {
         self.log_line(&job, &attempt, took);
         self.show(&job.route, &job.event, &attempt, now);
         let (id, seq) = (job.id, job.seq);
-        let verdict = match decide_retry(attempt.class, job.attempt, now, &self.retry_delays_ms) {
+        let delays_ms = job.route.compiled.retry_delays_ms.as_deref().unwrap_or(&self.retry_delays_ms);
+        let verdict = match decide_retry(attempt.class, job.attempt, now, delays_ms) {
             Next::RetryAt { at, attempt } => Verdict::Waits {
                 lane: lane.clone(),
                 due_at: at,
@@ -74,6 +77,26 @@ impl Delivery {
         };
         // The recorder outlives the lanes; when it is gone, so is the process.
         let _ = self.reports.send(Report::Completed { id, seq, verdict });
+    }
+
+    /// Lets a delivery that was not attempted wait in the pending table.
+    pub(crate) fn postpone(&self, job: Job, lane: &Arc<str>, wait: Duration) {
+        self.metrics.spilled(1);
+        let verdict = Verdict::Waits {
+            lane: lane.clone(),
+            due_at: self.now().plus_ms(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
+            attempt: job.attempt,
+            counted: job.route.counted,
+            event: job.event,
+        };
+        // The recorder outlives the lanes; when it is gone, so is the process.
+        let _ = self.reports.send(Report::Completed { id: job.id, seq: job.seq, verdict });
+    }
+
+    /// A destination fell asleep, failed in its sleep, or woke up.
+    pub(crate) fn slept(&self, lane: &Arc<str>, health: Option<Health>) {
+        // The recorder outlives the lanes; when it is gone, so is the process.
+        let _ = self.reports.send(Report::Slept { lane: lane.clone(), health });
     }
 
     /// A delivery that ends before anything could be sent: its request could not be built, or its integration went

@@ -16,7 +16,11 @@ use tributary_domain::{
 };
 use tributary_targets::{Attempt, Message};
 
-use crate::{delivery::Delivery, routes::Route};
+use crate::{
+    delivery::Delivery,
+    pace::{Grant, Over, Pacer, Turn},
+    routes::Route,
+};
 
 /// The text of an attempt that was not made (contract 4.3).
 pub const SLEEPING: &str = "Sleeping, too many errors, please wait and try again";
@@ -35,6 +39,8 @@ pub struct Job {
     pub attempt: u32,
     /// What is sent.
     pub message: Message,
+    /// The right to run under the integration's own limits, once it has it.
+    pub grant: Option<Grant>,
 }
 
 /// The name of the lane of a destination (`host:port`).
@@ -42,7 +48,7 @@ pub fn lane_name(owner: Owner, destination: &str) -> String {
     format!("{owner}|{destination}")
 }
 
-struct Lane {
+pub(crate) struct Lane {
     name: Arc<str>,
     state: Mutex<LaneState>,
 }
@@ -53,6 +59,15 @@ struct LaneState {
     workers: usize,
     running: usize,
     health: Health,
+}
+
+impl LaneState {
+    /// Whether one more worker is to be started; counts it.
+    fn one_more_worker(&mut self, most: usize) -> bool {
+        let more = self.workers < most;
+        self.workers += usize::from(more);
+        more
+    }
 }
 
 struct Inner {
@@ -88,13 +103,17 @@ impl Lanes {
             return Err(Box::new(job));
         }
         state.queue.push_back(job);
-        if state.workers < self.0.concurrency {
-            state.workers += 1;
-            drop(state);
-            let inner = self.0.clone();
-            tokio::spawn(async move { inner.work(&lane).await });
+        let more = state.one_more_worker(self.0.concurrency);
+        drop(state);
+        if more {
+            self.0.start_worker(lane);
         }
         Ok(())
+    }
+
+    /// Lets a destination go on sleeping that slept before the server was started.
+    pub fn restore(&self, name: &str, health: Health) {
+        self.lane(name).state.lock().health = health;
     }
 
     /// How many more jobs a lane takes.
@@ -135,8 +154,13 @@ impl Lanes {
 }
 
 impl Inner {
+    fn start_worker(self: &Arc<Inner>, lane: Arc<Lane>) {
+        let inner = self.clone();
+        tokio::spawn(async move { inner.work(&lane).await });
+    }
+
     /// Takes jobs from a lane until it is empty.
-    async fn work(&self, lane: &Lane) {
+    async fn work(self: &Arc<Inner>, lane: &Arc<Lane>) {
         loop {
             // Never closed, so this only waits.
             let Ok(_permit) = self.permits.acquire().await else { return };
@@ -151,25 +175,80 @@ impl Inner {
                 let mut state = lane.state.lock();
                 state.running -= 1;
                 if admission != Admission::Sleep {
+                    let slept = state.health.sleeps();
                     state.health.record(attempt.class, self.delivery.now());
+                    let sleeps = state.health.sleeps();
+                    // Told under the lock, so that the last word is the last that is written.
+                    if slept || sleeps {
+                        self.delivery.slept(&lane.name, sleeps.then_some(state.health));
+                    }
                 }
             }
             self.delivery.finish(job, &lane.name, attempt, started.elapsed());
         }
     }
 
-    fn next(&self, lane: &Lane) -> Option<(Job, Admission)> {
+    fn next(self: &Arc<Inner>, lane: &Arc<Lane>) -> Option<(Job, Admission)> {
         let now = self.delivery.now();
         let mut state = lane.state.lock();
-        let Some(job) = state.queue.pop_front() else {
-            state.workers -= 1;
-            return None;
-        };
-        let admission = state.health.admit(now);
-        if admission == Admission::Probe {
-            state.health.probe(now);
+        loop {
+            let Some(mut job) = state.queue.pop_front() else {
+                state.workers -= 1;
+                return None;
+            };
+            let admission = state.health.admit(now);
+            // What is not sent anyway needs no turn.
+            if admission != Admission::Sleep
+                && job.grant.is_none()
+                && let Some(pacer) = &job.route.compiled.pacer
+            {
+                let pacer = pacer.clone();
+                job.grant = pacer.admit(Instant::now());
+                if job.grant.is_none() {
+                    self.hold(&pacer, lane, job);
+                    continue;
+                }
+            }
+            if admission == Admission::Probe {
+                state.health.probe(now);
+            }
+            state.running += 1;
+            return Some((job, admission));
         }
-        state.running += 1;
-        Some((job, admission))
+    }
+
+    /// Takes a job that is over its integration's limits out of the others' way.
+    fn hold(self: &Arc<Inner>, pacer: &Arc<Pacer>, lane: &Arc<Lane>, job: Job) {
+        match pacer.hold(lane, job, Instant::now()) {
+            Over::Held => {}
+            Over::HeldFirst => {
+                let (inner, pacer) = (self.clone(), pacer.clone());
+                tokio::spawn(async move { inner.take_turns(&pacer).await });
+            }
+            Over::Later(job, wait) => self.delivery.postpone(*job, &lane.name, wait),
+        }
+    }
+
+    /// Puts held jobs back into their lanes when it is their turn, until none is left.
+    async fn take_turns(self: &Arc<Inner>, pacer: &Arc<Pacer>) {
+        loop {
+            match pacer.turn(Instant::now()) {
+                Turn::Now(held) => {
+                    let mut state = held.lane.state.lock();
+                    state.queue.push_front(held.job);
+                    let more = state.one_more_worker(self.concurrency);
+                    drop(state);
+                    if more {
+                        self.start_worker(held.lane);
+                    }
+                }
+                Turn::At(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at) => {}
+                    () = pacer.changed() => {}
+                },
+                Turn::Unknown => pacer.changed().await,
+                Turn::Over => return,
+            }
+        }
     }
 }

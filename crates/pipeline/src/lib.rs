@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod lanes;
 pub mod metrics;
 pub mod outcome;
+pub mod pace;
 pub mod preview;
 pub mod recorder;
 pub mod router;
@@ -57,6 +58,8 @@ const SHARD: i64 = 0;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// How often old history is dropped and idle lanes are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// A destination that slept is forgotten at a start this long after its last failure, in milliseconds.
+const SLEEP_KEPT_MS: i64 = DAY_MS;
 /// How long a stop waits for running deliveries before it hands them back.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often a stop looks whether they have ended.
@@ -124,6 +127,9 @@ impl Pipeline {
             metrics: metrics.clone(),
         };
         let lanes = Lanes::new(delivery.clone(), settings.lane_concurrency, settings.total_concurrency);
+        for (lane, health) in store.sleeping_lanes((settings.now)().plus_ms(-SLEEP_KEPT_MS)).await? {
+            lanes.restore(&lane, health);
+        }
         let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
         for (lane, due_at) in store.waiting_lanes().await? {
             waiting.wake(&lane, due_at);

@@ -15,7 +15,10 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
-use tributary_domain::{Event, Timestamp, limits, outcome::Outcome};
+use tributary_domain::{
+    Event, Timestamp, limits,
+    outcome::{Health, Outcome},
+};
 use tributary_store::{
     Store,
     delivery::{Batch, Counted, Ended, PendingRow},
@@ -54,6 +57,13 @@ pub enum Report {
         seq: Option<u64>,
         /// What follows.
         verdict: Verdict,
+    },
+    /// A destination sleeps with this health, or is awake again.
+    Slept {
+        /// Its lane.
+        lane: Arc<str>,
+        /// `None` when it is awake.
+        health: Option<Health>,
     },
     /// A test was made: it is logged and not counted.
     Tested(Box<Finished>),
@@ -230,6 +240,9 @@ impl Recorder {
                     Verdict::Waits { due_at, attempt, .. } => slot.waits.push(job.row(due_at, attempt)),
                 },
             },
+            Report::Slept { lane, health } => {
+                self.next.batch.sleeping.insert(lane.to_string(), health);
+            }
             Report::Tested(finished) => self.next.log(*finished),
             Report::Stop(answer) => return Some(answer),
         }

@@ -169,7 +169,15 @@ impl Router {
                     slot.open.push(OpenJob { id, counted, lane: lane.clone(), event: event.clone() });
                     jobs.push((
                         lane,
-                        Job { id, seq: Some(seq), route: route.clone(), event, attempt: 1, message },
+                        Job {
+                            id,
+                            seq: Some(seq),
+                            route: route.clone(),
+                            event,
+                            attempt: 1,
+                            message,
+                            grant: None,
+                        },
                     ));
                 }
             }

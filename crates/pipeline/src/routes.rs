@@ -16,7 +16,9 @@ use tributary_domain::{
     sensitive::is_sensitive_parameter,
 };
 use tributary_store::{Store, StoreError, delivery::Counted};
-use tributary_targets::{Secrets, Settings, Target, kinds};
+use tributary_targets::{Secrets, Settings, Target, kinds, sending::Sending};
+
+use crate::pace::{Pacer, Pacers};
 
 /// Integrations read at once while the index is built at start.
 const LOAD_PAGE: usize = 1_000;
@@ -42,6 +44,10 @@ pub struct Compiled {
     pub parameters: Parameters,
     /// Values that no log may show.
     pub sensitive: Vec<String>,
+    /// The limits that it sets for its deliveries.
+    pub pacer: Option<Arc<Pacer>>,
+    /// Its own waits before further attempts, in milliseconds.
+    pub retry_delays_ms: Option<Box<[i64]>>,
 }
 
 /// One integration in one product, or in a sandbox.
@@ -129,6 +135,7 @@ impl RouteSet {
 struct Index {
     store: Store,
     settings: Settings,
+    pacers: Pacers,
     sets: RwLock<HashMap<RouteKey, Arc<RouteSet>>>,
     /// Refreshes run one after another, so that an older reading never replaces a newer one.
     refreshing: tokio::sync::Mutex<()>,
@@ -164,7 +171,7 @@ impl Routes {
     /// When the store cannot be read.
     pub async fn load(store: Store, settings: Settings) -> Result<Routes, StoreError> {
         let mut sets: HashMap<RouteKey, RouteSet> = HashMap::new();
-        let mut owners = Owners::default();
+        let (mut owners, pacers) = (Owners::default(), Pacers::default());
         let mut after: Option<IntegrationId> = None;
         loop {
             let page = store.all_integrations(after, LOAD_PAGE).await?;
@@ -172,15 +179,17 @@ impl Routes {
             after = Some(last.id);
             for integration in &page {
                 let (secrets, user) = owners.read(&store, integration.owner).await?;
-                let Some(compiled) = compile(integration, secrets, &settings) else { continue };
+                let Some(compiled) = compile(integration, secrets, &settings, Some(&pacers)) else {
+                    continue;
+                };
                 for (key, route) in routes_of(integration, user, &compiled) {
                     sets.entry(key).or_default().add(integration.text("event"), Arc::new(route));
                 }
             }
         }
         let sets = sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect();
-        let index =
-            Index { store, settings, sets: RwLock::new(sets), refreshing: tokio::sync::Mutex::default() };
+        let (sets, refreshing) = (RwLock::new(sets), tokio::sync::Mutex::default());
+        let index = Index { store, settings, pacers, sets, refreshing };
         Ok(Routes(Arc::new(index)))
     }
 
@@ -207,7 +216,9 @@ impl Routes {
         let mut owners = Owners::default();
         for integration in &integrations {
             let (secrets, user) = owners.read(&index.store, integration.owner).await?;
-            let Some(compiled) = compile(integration, secrets, &index.settings) else { continue };
+            let Some(compiled) = compile(integration, secrets, &index.settings, Some(&index.pacers)) else {
+                continue;
+            };
             for (key, route) in routes_of(integration, user, &compiled) {
                 if let Some(set) = sets.get_mut(&key) {
                     set.add(integration.text("event"), Arc::new(route));
@@ -264,7 +275,7 @@ impl Routes {
     /// When the store cannot be read.
     pub async fn routes_of(&self, integration: &Integration) -> Result<Vec<(RouteKey, Route)>, StoreError> {
         let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings);
+        let compiled = compile(integration, secrets, &self.0.settings, None);
         Ok(compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default())
     }
 
@@ -278,15 +289,20 @@ impl Routes {
         member: Option<MemberId>,
     ) -> Result<Option<Route>, StoreError> {
         let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings);
+        let compiled = compile(integration, secrets, &self.0.settings, None);
         let routes = compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default();
         Ok(routes.into_iter().map(|(_, route)| route).find(|route| route.counted.member == member))
     }
 }
 
 /// Compiles a stored integration. One that this version refuses (its kind is gone, its address is no longer allowed)
-/// fires nothing and is reported; it stays stored.
-fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings) -> Option<Arc<Compiled>> {
+/// fires nothing and is reported; it stays stored. Without `pacers`, for what goes through no lane, it has no limits.
+fn compile(
+    integration: &Integration,
+    secrets: Arc<Secrets>,
+    settings: &Settings,
+    pacers: Option<&Pacers>,
+) -> Option<Arc<Compiled>> {
     let kind = kinds::find(integration.text("integration_type"))?;
     match kind.compile(&integration.config, settings) {
         Ok(target) => {
@@ -296,7 +312,18 @@ fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings
             sensitive.extend(used_secrets.iter().filter_map(|name| secrets.0.get(name)).cloned());
             let parameters = declared(&integration.config);
             sensitive.extend(sensitive_values(&parameters));
-            Some(Arc::new(Compiled { target, secrets, used_secrets, parameters, sensitive }))
+            let sending = Sending::of(&integration.config);
+            let pacer = pacers.and_then(|pacers| pacers.of(integration.id, &sending));
+            let retry_delays_ms = sending.retry_delays_ms;
+            Some(Arc::new(Compiled {
+                target,
+                secrets,
+                used_secrets,
+                parameters,
+                sensitive,
+                pacer,
+                retry_delays_ms,
+            }))
         }
         Err(errors) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -324,6 +351,8 @@ fn for_member(integration: &Integration, member: MemberId, compiled: &Arc<Compil
         used_secrets: compiled.used_secrets.clone(),
         parameters,
         sensitive,
+        pacer: compiled.pacer.clone(),
+        retry_delays_ms: compiled.retry_delays_ms.clone(),
     })
 }
 

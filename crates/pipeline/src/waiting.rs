@@ -193,7 +193,8 @@ impl Waiting {
             }
             Ok(message) => {
                 let into = lane_name(route.owner, &message.destination);
-                let job = Job { id: row.id, seq: None, route, event, attempt: row.attempt, message };
+                let (id, attempt) = (row.id, row.attempt);
+                let job = Job { id, seq: None, route, event, attempt, message, grant: None };
                 match self.lanes.submit(&into, job) {
                     Ok(()) => self.runs(row.id, lane),
                     Err(_) => self.wake(lane, now.plus_ms(FULL_WAIT_MS)),

@@ -8,7 +8,10 @@ use tributary_domain::{
     outcome::Outcome,
 };
 
-use crate::{Store, StoreError, secrets};
+use crate::{
+    Store, StoreError, secrets,
+    sleeping::{self, SleepChanges},
+};
 
 /// Rows of one multi-row statement; SQLite takes 32,766 parameters.
 const ROWS_PER_STATEMENT: usize = 1_000;
@@ -93,6 +96,8 @@ pub struct Batch {
     pub pending: Vec<PendingRow>,
     /// Waiting deliveries that wait again: the lane, time and attempt of these rows change if they are still there.
     pub postponed: Vec<PendingRow>,
+    /// Destinations that fell asleep or woke up.
+    pub sleeping: SleepChanges,
 }
 
 impl Batch {
@@ -103,6 +108,7 @@ impl Batch {
             && self.logs.is_empty()
             && self.pending.is_empty()
             && self.postponed.is_empty()
+            && self.sleeping.is_empty()
     }
 }
 
@@ -122,6 +128,7 @@ impl Store {
         }
         insert_pending(&mut tx, &batch.pending).await?;
         postpone(&mut tx, &batch.postponed).await?;
+        sleeping::write(&mut tx, &batch.sleeping).await?;
         if let Some((shard, seq)) = batch.cursor {
             sqlx::query(
                 "INSERT INTO cursors (shard, seq) VALUES ($1, $2) ON CONFLICT (shard) DO UPDATE SET seq = excluded.seq",

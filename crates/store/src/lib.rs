@@ -18,6 +18,7 @@ pub mod products;
 mod read;
 pub mod secrets;
 pub mod sharing;
+pub mod sleeping;
 mod stored;
 pub mod team;
 pub mod tokens;

@@ -5,7 +5,11 @@ mod support;
 
 use serde_json::json;
 use support::{NOW, OWNER, by, counted, counts, world};
-use tributary_domain::{Timestamp, outcome::Outcome, time::DAY_MS};
+use tributary_domain::{
+    Timestamp,
+    outcome::{Health, Outcome},
+    time::DAY_MS,
+};
 use tributary_store::{
     delivery::{Batch, Ended, LogRow, PendingRow},
     integrations::Seen,
@@ -33,6 +37,27 @@ async fn a_batch_counts_each_delivery_once_and_moves_the_cursor() {
     assert_eq!(w.total_of_member(made.members[1].id).await, counts(0, 1, 1));
     assert_eq!(w.store.cursor(0).await.unwrap(), 41);
     assert_eq!(w.store.cursor(1).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn destinations_that_sleep_are_kept_until_they_wake_or_have_long_not_failed() {
+    let w = world().await;
+    let asleep = |score, at| Some(Health { score, last_failure: Timestamp(at), probing_since: None });
+    let batch =
+        |lane: &str, health| Batch { sleeping: [(lane.to_owned(), health)].into(), ..Batch::default() };
+    for (lane, health) in [
+        ("one", asleep(20, 1_000)),
+        ("two", asleep(21, 2_000)),
+        ("three", asleep(22, 3_000)),
+        ("two", asleep(30, 4_000)),
+        ("three", None),
+        ("never", None),
+    ] {
+        assert!(!batch(lane, health).is_empty());
+        w.store.commit_batch(&batch(lane, health)).await.unwrap();
+    }
+    let sleeping = w.store.sleeping_lanes(Timestamp(1_001)).await.unwrap();
+    assert_eq!(sleeping, [("two".to_owned(), asleep(30, 4_000).unwrap())]);
 }
 
 #[tokio::test]

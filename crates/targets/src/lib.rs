@@ -10,6 +10,7 @@ mod json;
 pub mod kinds;
 pub mod net;
 pub mod response;
+pub mod sending;
 mod service;
 pub mod settings;
 #[cfg(test)]

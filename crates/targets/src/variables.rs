@@ -9,7 +9,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
-use tributary_domain::{Event, ProductId, UserId, parameters::Parameters};
+use tributary_domain::{Event, MemberId, ProductId, UserId, parameters::Parameters};
 use tributary_template::{Scope, Var};
 
 /// Most names that [`Used`] notes.
@@ -36,6 +36,9 @@ pub struct Variables<'a> {
     /// The owner's secrets.
     pub secrets: &'a Secrets,
     parameters: Option<&'a Parameters>,
+    /// What receives the event: the product's membership in the integration, in a sandbox the integration. With the
+    /// event it names the delivery, the same for all its attempts.
+    pub recipient: Option<MemberId>,
     data: OnceCell<Option<Value>>,
     used: Option<&'a RefCell<Used>>,
 }
@@ -69,6 +72,7 @@ impl<'a> Variables<'a> {
             product_user,
             secrets,
             parameters: None,
+            recipient: None,
             data: OnceCell::new(),
             used: None,
         }
@@ -83,6 +87,12 @@ impl<'a> Variables<'a> {
     #[must_use]
     pub fn with_parameters(self, parameters: &'a Parameters) -> Variables<'a> {
         Variables { parameters: Some(parameters), ..self }
+    }
+
+    /// The same with what receives the event.
+    pub fn received_by(mut self, recipient: MemberId) -> Variables<'a> {
+        self.recipient = Some(recipient);
+        self
     }
 
     /// The event's data, empty when there is none.

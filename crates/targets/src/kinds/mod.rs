@@ -7,7 +7,7 @@ pub mod webhook;
 
 use serde_json::Value;
 
-use crate::{Field, Kind, Shape, fields::Reader};
+use crate::{Field, Kind, Shape, fields::Reader, sending::Sending};
 
 /// Every kind, in the order in which they are offered.
 pub const ALL: &[&'static dyn Kind] = &[
@@ -46,6 +46,17 @@ pub const COMMON: &[Field] = &[
         "false",
         "Whether a reply is published as a data URL, which carries any bytes.",
     ),
+    field(
+        "rate",
+        Shape::Object,
+        "per_second: most deliveries that start in a second, from 0.01; burst: how many of them together after a pause. The others wait.",
+    ),
+    field("concurrency", Shape::Text, "Most deliveries that run at once, from 1 to 1000; the others wait."),
+    field(
+        "retry",
+        Shape::Object,
+        "delays: the waits before further attempts, at most 8, each from 1s to 1h; an empty list means one attempt. The server's if absent.",
+    ),
 ];
 
 /// The kind of this `integration_type`, in exactly this spelling.
@@ -73,13 +84,14 @@ pub fn defaults(kind: &dyn Kind) -> Vec<(&'static str, Value)> {
     fields(kind).filter_map(|field| Some((field.name, value(field)?))).collect()
 }
 
-/// Checks the fields in common that [`crate::ResponseSettings`] does not read. Where a field may be used (`deviceID`)
+/// Checks the fields in common that [`crate::ResponseSettings`] does not read; those of [`Sending`] are the lanes'. Where a field may be used (`deviceID`)
 /// is not looked at here.
 pub(crate) fn check_common(reader: &mut Reader<'_>) {
     reader.required_text("event");
     reader.text("name");
     reader.text("deviceID");
     reader.flag("disabled", false);
+    Sending::read(reader);
 }
 
 /// A field that is optional, has no default and may be shown.

@@ -1,24 +1,28 @@
 //! Webhooks: an HTTP request for each event (contract 3.1, 3.3, 4.3).
 //!
 //! Modules in reading order: `address` (`url`), `pairs` (`query`, `form`), `headers` (and `auth`), `payload` (`json`,
-//! `form`, `body`), `defaults` (the four default fields).
+//! `form`, `body`), `defaults` (the four default fields), `signing`, `tls`.
 
 mod address;
 mod defaults;
 mod headers;
 mod pairs;
 mod payload;
+mod signing;
+mod tls;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES};
 
-use self::{address::Address, defaults::Defaults, headers::Headers, pairs::Pairs, payload::Payload};
+use self::{
+    address::Address, defaults::Defaults, headers::Headers, pairs::Pairs, payload::Payload, signing::Signing,
+};
 use super::{check_common, field, flag};
 use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
-    fields::Reader, net::Via,
+    fields::Reader, net::OwnTls, net::Via,
 };
 
 /// `User-Agent` of every request that does not name another.
@@ -48,6 +52,8 @@ const FIELDS: &[Field] = &[
     },
     flag("noDefaults", "false", "Whether event, data, published_at and coreid are left out."),
     flag("rejectUnauthorized", "true", "Whether the certificate of an https address is checked."),
+    tls::FIELD,
+    signing::FIELD,
     field("template", Shape::Text, "The name of the template that the integration was made from; not used."),
 ];
 
@@ -82,6 +88,9 @@ struct Webhook {
     payload: Payload,
     defaults: Defaults,
     via: Via,
+    /// Boxed: few have it.
+    tls: Option<Box<OwnTls>>,
+    signing: Option<Signing>,
     response: ResponseSettings,
     variables: Vec<String>,
     sensitive: Vec<String>,
@@ -98,7 +107,8 @@ impl Webhook {
         let query = Pairs::read(&mut reader, "query").unwrap_or_default();
         let headers = Headers::read(&mut reader, &mut sensitive);
         let defaults = if reader.flag("noDefaults", false) { Defaults::NONE } else { Defaults::ALL };
-        let via = if reader.flag("rejectUnauthorized", true) { Via::Checked } else { Via::AnyCertificate };
+        let (via, tls) = tls::read(&mut reader, &mut sensitive);
+        let signing = Signing::read(&mut reader, settings.clock, &mut sensitive);
         let response = ResponseSettings::read(&mut reader);
         reader.text("template");
         let variables = reader.finish()?;
@@ -112,6 +122,8 @@ impl Webhook {
             payload,
             defaults,
             via,
+            tls,
+            signing,
             response,
             variables,
             sensitive,
@@ -173,6 +185,9 @@ impl Target for Webhook {
         add("Content-Type", rendered.content_type.map(str::to_owned));
         add("Accept", rendered.accept.map(str::to_owned));
         add("User-Agent", Some(USER_AGENT.to_owned()));
+        if let Some(signing) = &self.signing {
+            signing.identify(variables, &mut headers);
+        }
         Ok(Message {
             destination: address.destination,
             method: self.method.to_owned(),
@@ -183,7 +198,17 @@ impl Target for Webhook {
     }
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
-        Box::pin(clients.send(message, self.via))
+        if self.signing.is_none() && self.tls.is_none() {
+            return Box::pin(clients.send(message, self.via));
+        }
+        Box::pin(async move {
+            let signed = self.signing.as_ref().map(|signing| signing.signed(message));
+            let message = signed.as_ref().unwrap_or(message);
+            match &self.tls {
+                Some(tls) => clients.send_with(message, tls).await,
+                None => clients.send(message, self.via).await,
+            }
+        })
     }
 
     fn response(&self) -> &ResponseSettings {

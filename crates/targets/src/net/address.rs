@@ -116,14 +116,17 @@ const LOOPBACK: &str = "a loopback address";
 const LINK_LOCAL: &str = "a link-local address";
 const MULTICAST: &str = "a multicast address";
 const RESERVED: &str = "in a reserved range";
+const METADATA: &str = "a metadata service of a cloud";
 
 /// Ranges that are not on the public internet, from the special-purpose registries of IANA; the first match names the
-/// kind. 169.254.0.0/16 has the metadata services of the clouds in it.
+/// kind. 169.254.0.0/16, 100.64.0.0/10, 192.0.0.0/24 and fc00::/7 have the metadata services of the clouds in them, but
+/// for the one of Azure.
 const NOT_PUBLIC: &[(Cidr, &str)] = &[
     (Cidr::v4(0, 0, 0, 8), RESERVED),
     (Cidr::v4(10, 0, 0, 8), PRIVATE),
     (Cidr::v4(100, 64, 0, 10), PRIVATE),
     (Cidr::v4(127, 0, 0, 8), LOOPBACK),
+    (Cidr { network: IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), prefix: 32 }, METADATA),
     (Cidr::v4(169, 254, 0, 16), LINK_LOCAL),
     (Cidr::v4(172, 16, 0, 12), PRIVATE),
     (Cidr::v4(192, 0, 0, 24), RESERVED),
@@ -148,6 +151,10 @@ const NOT_PUBLIC: &[(Cidr, &str)] = &[
     (Cidr::v6(0xfe80, 0, 0, 10), LINK_LOCAL),
     (Cidr::v6(0xfec0, 0, 0, 10), PRIVATE),
     (Cidr::v6(0xff00, 0, 0, 8), MULTICAST),
+    // All that is not 2000::/3, from which every public address is given out.
+    (Cidr::v6(0, 0, 0, 3), RESERVED),
+    (Cidr::v6(0x4000, 0, 0, 2), RESERVED),
+    (Cidr::v6(0x8000, 0, 0, 1), RESERVED),
 ];
 
 #[cfg(test)]
@@ -192,6 +199,9 @@ mod tests {
             "::ffff:8.8.8.8",
             "64:ff9b::8.8.8.8",
             "2002:808:808::1",
+            "168.63.129.15",
+            "168.63.129.17",
+            "3ffe::1",
         ] {
             assert!(policy.allows(ip(public)), "{public}");
         }
@@ -216,6 +226,30 @@ mod tests {
             ("239.255.255.255", MULTICAST),
             ("240.0.0.1", RESERVED),
             ("255.255.255.255", RESERVED),
+            // Metadata services, as they are and inside IPv6.
+            ("100.100.100.200", PRIVATE),
+            ("168.63.129.16", METADATA),
+            ("192.0.0.192", RESERVED),
+            ("fd00:ec2::254", PRIVATE),
+            ("fd20:ce::254", PRIVATE),
+            ("::ffff:169.254.169.254", LINK_LOCAL),
+            ("::ffff:168.63.129.16", METADATA),
+            ("64:ff9b::169.254.169.254", LINK_LOCAL),
+            ("64:ff9b:1::169.254.169.254", RESERVED),
+            ("64:ff9b:1:ffff::8.8.8.8", RESERVED),
+            ("64:ff9b::100.64.0.1", PRIVATE),
+            ("64:ff9b:0:1::8.8.8.8", RESERVED),
+            ("2002:6440:1::", PRIVATE),
+            ("2002:a00:1::8.8.8.8", PRIVATE),
+            // Teredo: client and server are IPv4 addresses.
+            ("2001:0:808:808:0:ffff:f7f7:f7f7", RESERVED),
+            ("2001:0:808:808:0:ffff:80ff:fffe", RESERVED),
+            ("::8.8.8.8", RESERVED),
+            ("1::1", RESERVED),
+            ("1fff::1", RESERVED),
+            ("4000::1", RESERVED),
+            ("8000::1", RESERVED),
+            ("fe00::1", RESERVED),
             ("::", RESERVED),
             ("::1", LOOPBACK),
             ("::127.0.0.1", RESERVED),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tributary_domain::{limits, outcome::AttemptClass};
 
-use super::{AddressPolicy, Resolve, SystemResolver, connect::Connector, failure, tls};
+use super::{AddressPolicy, OwnTls, Resolve, SystemResolver, connect::Connector, failure, tls};
 use crate::{Attempt, Message, Reply};
 
 /// How long a delivery may take in all (contract 4.3).
@@ -25,7 +25,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Unused connections kept for each address.
 const IDLE_PER_HOST: usize = limits::LANE_CONCURRENCY;
 /// Largest head of a reply, in bytes.
-const REPLY_HEAD_BYTES: usize = 64 * 1024;
+const REPLY_HEAD_BYTES: u32 = 64 * 1024;
+/// How often an HTTP/2 connection in use is asked whether it is still there: many requests share one.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long the answer to that is waited for.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the clients are built from.
 #[derive(Clone, Debug)]
@@ -59,10 +63,12 @@ pub struct Clients {
     checked: HttpClient,
     any_certificate: HttpClient,
     operator: HttpClient,
+    /// What the clients of [`OwnTls`] are made from, but for its TLS.
+    connector: Connector,
     timeout: Duration,
 }
 
-type HttpClient = Client<Connector, Full<Bytes>>;
+pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,25 +94,21 @@ impl Clients {
         resolver: impl Resolve + 'static,
     ) -> Result<Clients, rustls::Error> {
         let resolver: Arc<dyn Resolve> = Arc::new(resolver);
-        let client = |verify, policy: &Arc<AddressPolicy>| -> Result<HttpClient, rustls::Error> {
-            let connector = Connector {
+        let connector = |verify, policy: &Arc<AddressPolicy>| -> Result<Connector, rustls::Error> {
+            Ok(Connector {
                 resolver: Arc::clone(&resolver),
                 policy: Arc::clone(policy),
                 tls: TlsConnector::from(tls::config(verify)?),
                 timeout: settings.timeout,
-            };
-            Ok(Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(IDLE_PER_HOST)
-                .http1_max_buf_size(REPLY_HEAD_BYTES)
-                .build(connector))
+            })
         };
         let everywhere = Arc::new(AddressPolicy { allow_private: true, allowed: Vec::new() });
+        let checked = connector(true, &settings.addresses)?;
         Ok(Clients {
-            checked: client(true, &settings.addresses)?,
-            any_certificate: client(false, &settings.addresses)?,
-            operator: client(true, &everywhere)?,
+            checked: client(checked.clone()),
+            any_certificate: client(connector(false, &settings.addresses)?),
+            operator: client(connector(true, &everywhere)?),
+            connector: checked,
             timeout: settings.timeout,
         })
     }
@@ -119,16 +121,26 @@ impl Clients {
 
     /// Sends a message once. What it comes to is never an `Err`: failures are what is reported.
     pub async fn send(&self, message: &Message, via: Via) -> Attempt {
-        let mut request = match request(message) {
-            Ok(request) => request,
-            Err(error) => return Attempt { class: AttemptClass::Final, error: Some(error), reply: None },
-        };
-        let connection = capture_connection(&mut request);
         let client = match via {
             Via::Checked => &self.checked,
             Via::AnyCertificate => &self.any_certificate,
             Via::Operator => &self.operator,
         };
+        self.send_by(client, message).await
+    }
+
+    /// As [`Clients::send`] with `Via::Checked`, over connections with an integration's own TLS.
+    pub async fn send_with(&self, message: &Message, own: &OwnTls) -> Attempt {
+        let make = |config| client(Connector { tls: TlsConnector::from(config), ..self.connector.clone() });
+        self.send_by(own.client(make), message).await
+    }
+
+    async fn send_by(&self, client: &HttpClient, message: &Message) -> Attempt {
+        let mut request = match request(message) {
+            Ok(request) => request,
+            Err(error) => return Attempt { class: AttemptClass::Final, error: Some(error), reply: None },
+        };
+        let connection = capture_connection(&mut request);
         let ended = timeout(self.timeout, exchange(client.request(request), message)).await;
         ended.unwrap_or_else(|_| {
             let connected = connection.connection_metadata().is_some();
@@ -139,6 +151,19 @@ impl Clients {
             })
         })
     }
+}
+
+fn client(connector: Connector) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .http1_max_buf_size(REPLY_HEAD_BYTES as usize)
+        .http2_max_header_list_size(REPLY_HEAD_BYTES)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .build(connector)
 }
 
 fn request(message: &Message) -> Result<Request<Full<Bytes>>, String> {

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use super::{AddressPolicy, Resolve, failure::ConnectError};
+use super::{AddressPolicy, Resolve, failure::ConnectError, tls::ALPN_HTTP_2};
 
 /// How long one address is waited for before the next is tried beside it (RFC 8305 recommends this).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -127,7 +127,11 @@ pub(super) enum Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        let h2 = match self {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP_2),
+        };
+        if h2 { Connected::new().negotiated_h2() } else { Connected::new() }
     }
 }
 

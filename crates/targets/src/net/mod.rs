@@ -4,16 +4,18 @@
 //! so a name that changes its mind between check and connection gains nothing. Redirects are not followed, and no
 //! proxy is taken from the environment.
 //!
-//! Modules in reading order: [`address`] (the policy), [`resolve`], `connect` and `tls` (from a name to a connection),
+//! Modules in reading order: [`address`] (the policy), [`resolve`], `connect`, `tls` and `own_tls` (from a name to a connection),
 //! `failure` (errors as Particle words them), `client`.
 
 pub mod address;
 mod client;
 mod connect;
 mod failure;
+mod own_tls;
 pub mod resolve;
 mod tls;
 
 pub use address::{AddressPolicy, Cidr};
 pub use client::{ClientSettings, Clients, DELIVERY_TIMEOUT, Via, added_headers};
+pub use own_tls::{OwnTls, OwnTlsPem};
 pub use resolve::{Resolve, SystemResolver};

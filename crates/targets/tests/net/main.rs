@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod server;
+mod tls;
 
 use std::{
     io,
@@ -242,6 +243,44 @@ async fn addresses_that_are_not_allowed_are_refused_for_good() {
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
     let operator = clients.send(&message(&server.url("/")), Via::Operator).await;
     assert_eq!(operator.class, AttemptClass::Success, "the operator's own endpoints may be anywhere");
+}
+
+#[tokio::test]
+async fn however_the_system_reads_a_host_the_address_that_comes_out_is_checked() {
+    let server = Server::start(Act::Reply(reply(200, "", b"ok"))).await;
+    let port = server.address.port();
+    let clients = clients_with(&[], Duration::from_secs(10), SystemResolver);
+    // Not through a parser of urls, which would have made numbers of them.
+    for host in ["localhost", "localhost.", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]"] {
+        let message = Message { url: format!("http://{host}:{port}/"), ..message("http://x/") };
+        let attempt = clients.send(&message, Via::Checked).await;
+        // Some systems do not read numbers as addresses: then there is none.
+        let found = error(&attempt).starts_with("EADDRNOTALLOWED: ") && attempt.class == AttemptClass::Final;
+        assert!(found || error(&attempt) == "ENOTFOUND", "{host}: {attempt:?}");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_message_with_line_breaks_in_it_is_never_sent() {
+    let server = Server::start(Act::Reply(reply(200, "", b"ok"))).await;
+    let good = message(&server.url("/"));
+    let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    for wrong in [
+        Message { headers: header("X-A", "a\r\nX-B: b"), ..good.clone() },
+        Message { headers: header("X-A", "a\nb"), ..good.clone() },
+        Message { headers: header("X-A", "a\rb"), ..good.clone() },
+        Message { headers: header("X-A", "a\0b"), ..good.clone() },
+        Message { headers: header("X-A\r\nX-B", "b"), ..good.clone() },
+        Message { headers: header("X-A: b", "c"), ..good.clone() },
+        Message { method: "GET / HTTP/1.1\r\nX-B: b".to_owned(), ..good.clone() },
+        Message { url: server.url("/ HTTP/1.1\r\nX-B: b"), ..good.clone() },
+        Message { url: server.url("/a\nb"), ..good.clone() },
+    ] {
+        let attempt = clients().send(&wrong, Via::Checked).await;
+        assert_eq!((attempt.class, attempt.reply), (AttemptClass::Final, None), "{wrong:?}");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -319,6 +319,31 @@ mod tests {
             "http://10.0.0.1:8080?{{x}}",
             "http://user:pw@10.0.0.1/",
             "http://１２７.0.0.1/",
+            "http://127。0。0。1/",
+            "http://%31%32%37.0.0.1/",
+            "http://127.0.0.1./",
+            "http://0x7f000001./",
+            "http://0/",
+            "http://0x7f.1/",
+            "http://0x7F.0X0.0x0.0x1/",
+            "http://0177.0x0.0.01/",
+            "http://017700000001/",
+            "http://0300.0250.1/",
+            "http://0xA9FEA9FE/latest/meta-data",
+            "http://2852039166/",
+            "http://169.254.43518/",
+            "http://[::ffff:7f00:1]/",
+            "http://[0:0:0:0:0:ffff:169.254.169.254]/",
+            "http://[64:ff9b::10.0.0.1]/",
+            "http://[64:ff9b:1::a00:1]/",
+            "http://[2002:7f00:1::]/",
+            "http://[fd00:ec2::254]/",
+            "http://example.com@127.0.0.1/",
+            "http://example.com:80@127.0.0.1/",
+            "http://example.com%2f@127.0.0.1/",
+            "http://\t127.0.0.1/",
+            "http:\\\\127.0.0.1/",
+            "http:////127.0.0.1/",
         ] {
             let error = read(url, &AddressPolicy::default()).unwrap_err();
             assert!(
@@ -327,7 +352,48 @@ mod tests {
             );
             assert!(read(url, &AddressPolicy { allow_private: true, allowed: Vec::new() }).is_ok(), "{url}");
         }
-        assert!(read("http://8.8.8.8/", &AddressPolicy::default()).is_ok());
+        for url in [
+            "http://8.8.8.8/",
+            "http://8.8.8.8./",
+            "http://0x08080808/",
+            "http://[64:ff9b::8.8.8.8]/",
+            "http://127.0.0.1@example.com/",
+            "http://example.com/@127.0.0.1/",
+            "http://example.com\\@127.0.0.1/",
+            "http://example.com?@127.0.0.1/",
+            "http://example.com#@127.0.0.1/",
+        ] {
+            assert!(read(url, &AddressPolicy::default()).is_ok(), "{url}");
+        }
+        for url in [
+            "http://256.0.0.1/",
+            "http://127.0.0.1.1/",
+            "http://0x100000000/",
+            "http://[::1",
+            "http://[fe80::1%25eth0]/",
+        ] {
+            let error = read(url, &AddressPolicy::default()).unwrap_err();
+            assert_eq!(error, "url: must be an http or https address", "{url}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_the_host_is_one_of_a_name_or_becomes_the_address_that_is_checked_when_connecting() {
+        for (value, destination) in [
+            ("2130706433", "127.0.0.1:80"),
+            ("0x7f.1", "127.0.0.1:80"),
+            ("0177.0.0.1", "127.0.0.1:80"),
+            ("127.0.0.1.", "127.0.0.1:80"),
+            ("example.com", "example.com:80"),
+        ] {
+            let address = read("http://{{{v}}}/x", &AddressPolicy::default()).unwrap();
+            assert_eq!(address.render(&json!({"v": value})).unwrap().destination, destination, "{value}");
+        }
+        for value in
+            ["a@127.0.0.1", "127.0.0.1/", "127.0.0.1:8080", "[::1]", "a\\b", "a?b", "a#b", "a%2fb", "a\r\nb"]
+        {
+            assert!(rendered("http://{{{v}}}/x", &json!({"v": value})).is_err(), "{value}");
+        }
     }
 
     #[test]
