@@ -46,7 +46,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint(ALL, Post, "/integrations/preview", INTEGRATIONS, &[], 200, &[400, 403, 404], "What `integration` would send for `events`, or for the `last` ones, and how that differs from what `id` sends now. Nothing is sent."),
         Endpoint(&[PRODUCT], Post, "/integrations/{id}/separate", INTEGRATIONS, &[], 201, &[400, 404, 409], "Give the product its own copy of a shared integration."),
         Endpoint(&[PRODUCT], Get, "/metrics/integration", INTEGRATIONS, &["start_date", "end_date", "bucket_size"], 200, &[400], "What all integrations of a product counted, in buckets of time."),
-        Endpoint(&[ORG], Put, "/integrations/{id}/products/{product}", INTEGRATIONS, &[], 200, &[403, 404], "Let an integration execute on one more product."),
+        Endpoint(&[ORG], Put, "/integrations/{id}/products/{product}", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Let an integration execute on one more product. `parameters` in the body are what that product overrides of the declared ones."),
         Endpoint(&[ORG], Delete, "/integrations/{id}/products/{product}", INTEGRATIONS, &[], 204, &[403, 404], "Take a product out of an integration."),
         Endpoint(&[ORG], Get, "/integrations/duplicates", INTEGRATIONS, &[], 200, &[], "Integrations that differ in their name at most."),
         Endpoint(&[ORG], Post, "/integrations/{id}/merge", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Merge the integrations under `from` into this one."),
@@ -71,8 +71,7 @@ pub(crate) fn describe(api: &mut OpenApi) {
     for Endpoint(places, method, path, tag, query, success, refusals, summary) in endpoints() {
         for place in places {
             let path = format!("{place}{path}");
-            let body =
-                matches!(method, Post | Put) && !path.ends_with("{product}") && !path.ends_with("/restore");
+            let body = matches!(method, Post | Put) && !path.ends_with("/restore");
             let operation = operation(&path, tag, query, body, success, refusals, summary);
             api.paths.add_path_operation(&path, vec![method.clone()], operation);
         }

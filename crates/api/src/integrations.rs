@@ -11,7 +11,10 @@ use tributary_control::{
     integrations::{MemberView, View},
     listing::ListParams,
 };
-use tributary_domain::Owner;
+use tributary_domain::{
+    Owner,
+    parameters::{FIELD, Parameters},
+};
 
 use crate::{
     ApiError, AppState,
@@ -43,13 +46,21 @@ pub(crate) fn shown(view: &View) -> Map<String, Value> {
     add("updated_at", json!(integration.updated_at));
     add("today", json!(view.today));
     if matches!(integration.owner, Owner::Org(_)) {
+        let none = Parameters::new();
         let products: Vec<_> = integration.members.iter().map(|member| member.product).collect();
         add("product_ids", json!(products));
         add("shared", json!(integration.is_shared()));
         match view.member {
-            Some(_) => add("org_integration_id", json!(integration.id)),
-            None => add("products", shown_members(&view.products)),
-        };
+            Some(member) => {
+                if integration.config.contains_key(FIELD) {
+                    add("parameter_overrides", json!(integration.overrides_of(member.id).unwrap_or(&none)));
+                }
+                add("org_integration_id", json!(integration.id));
+            }
+            None => {
+                add("products", shown_members(&view.products));
+            }
+        }
     }
     if let Some(version) = view.version {
         add("version", json!(version));
@@ -64,7 +75,12 @@ pub(crate) fn shown(view: &View) -> Map<String, Value> {
 pub(crate) fn shown_members(members: &[MemberView]) -> Value {
     let shown = |view: &MemberView| {
         let (product, member) = (view.member.product, view.member.id);
-        json!({"id": product, "slug": view.slug, "name": view.name, "integration_id": member})
+        let mut shown =
+            json!({"id": product, "slug": view.slug, "name": view.name, "integration_id": member});
+        if let Some(overrides) = &view.overrides {
+            shown["parameters"] = json!(overrides);
+        }
+        shown
     };
     members.iter().map(shown).collect()
 }

@@ -39,8 +39,9 @@ async fn add(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path((org, id, product)): Path<(String, String, String)>,
+    Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(wrapped(&state.control.add_product(&actor, &org, &id, &product).await?))
+    Ok(wrapped(&state.control.add_product(&actor, &org, &id, &product, body).await?))
 }
 
 async fn remove(

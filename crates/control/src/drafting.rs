@@ -15,6 +15,7 @@ use tributary_targets::kinds;
 
 use crate::{
     Control, Error,
+    parameters::check_declared,
     place::{Place, not_a_product, too_many_products},
 };
 
@@ -38,8 +39,9 @@ impl Control {
         let mut draft = draft::read(body, place.level(), default_type, &kinds::known_names());
         let mut errors = draft.errors;
         let unmasked = sensitive::keep(&mut draft.config, stored.map(|stored| &stored.config));
+        let parameters = check_declared(&mut draft.config);
         let target = self.check_target(&mut draft.config);
-        for error in unmasked.into_iter().chain(target) {
+        for error in unmasked.into_iter().chain(parameters).chain(target) {
             if !errors.iter().any(|known| known.field == error.field) {
                 errors.push(error);
             }

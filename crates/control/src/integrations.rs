@@ -7,6 +7,7 @@ use tributary_domain::{
     IntegrationId, MemberId, Owner, ProductId,
     access::{Action, Actor},
     integration::{Config, Integration, Member},
+    parameters::{self, Overrides, Parameters},
     sensitive,
 };
 use tributary_store::{
@@ -30,6 +31,8 @@ pub struct MemberView {
     pub slug: String,
     /// The product's name.
     pub name: String,
+    /// The parameters that it overrides, sensitive ones masked; `None` when none is declared.
+    pub overrides: Option<Parameters>,
 }
 
 /// An integration as it is shown in a place.
@@ -196,7 +199,8 @@ impl Control {
     /// A new integration, not stored yet.
     pub(crate) fn new_integration(&self, owner: Owner, config: Config, members: Vec<Member>) -> Integration {
         let (id, now) = (IntegrationId(self.new_id()), self.now());
-        Integration { id, owner, config, members, created_at: now, updated_at: now }
+        let overrides = Overrides::new();
+        Integration { id, owner, config, members, overrides, created_at: now, updated_at: now }
     }
 
     /// New memberships of these products.
@@ -234,6 +238,7 @@ impl Control {
 
 pub(crate) fn view(mut integration: Integration, member: Option<Member>) -> View {
     integration.config = sensitive::mask(&integration.config);
+    integration.overrides.values_mut().for_each(|own| *own = parameters::masked(own));
     View { integration, member, today: Counts::default(), products: Vec::new(), logs: None, version: None }
 }
 
@@ -242,9 +247,12 @@ pub(crate) fn member_views(
     integration: &Integration,
     names: &HashMap<ProductId, (String, String)>,
 ) -> Vec<MemberView> {
+    let declares = !parameters::declared(&integration.config).is_empty();
+    let own =
+        |member: &Member| integration.overrides_of(member.id).map(parameters::masked).unwrap_or_default();
     let view = |member: &Member| {
         let (slug, name) = names.get(&member.product).cloned().unwrap_or_default();
-        MemberView { member: *member, slug, name }
+        MemberView { member: *member, slug, name, overrides: declares.then(|| own(member)) }
     };
     integration.members.iter().map(view).collect()
 }

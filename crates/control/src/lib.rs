@@ -22,6 +22,7 @@ pub mod newest;
 pub mod operations;
 pub mod orgs;
 pub mod origin;
+mod parameters;
 mod passwords;
 pub mod place;
 pub mod preview;

@@ -57,7 +57,7 @@ impl Control {
     /// is joined, and they are gone.
     ///
     /// # Errors
-    /// 409 `not_equal` when one of them differs in more than its name; 400 that names an entry which is none;
+    /// 409 `not_equal` when one of them differs in more than its name, or has other parameters on the same product; 400 that names an entry which is none;
     /// [`Error::PlanRequired`].
     pub async fn merge_integrations(
         &self,
@@ -79,6 +79,7 @@ impl Control {
                 must_be_equal(&into, &found)?;
                 from.push(found);
             }
+            must_agree(&into, &from)?;
             let seen: Vec<Seen> = from.iter().map(Seen::of).collect();
             match self.store.merge(place.owner(), Seen::of(&into), &seen, self.by(actor)).await? {
                 Ok(now) => {
@@ -103,6 +104,25 @@ fn must_be_equal(into: &Integration, from: &Integration) -> Result<(), Error> {
         "not_equal",
         format!("{} differs from {} in {}; make them equal first", from.id, into.id, differing.join(", ")),
     ))
+}
+
+/// Where several of them execute on the same product, one copy stays: their parameters must be the same there.
+fn must_agree(into: &Integration, from: &[Integration]) -> Result<(), Error> {
+    let mut known = BTreeMap::new();
+    for one in std::iter::once(into).chain(from) {
+        for member in &one.members {
+            let effective = one.effective(member.id);
+            let first = known.entry(member.product).or_insert((one.id, effective.clone()));
+            if first.1 != effective {
+                let text = format!(
+                    "{} differs from {} in the parameters of product {}; make them equal first",
+                    one.id, first.0, member.product
+                );
+                return Err(Error::conflict("not_equal", text));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The ids under `from`: one or several, each once.

@@ -17,7 +17,7 @@ use tributary_targets::{kinds, variables::is_predefined};
 use crate::{Control, Error, fields::Fields, place::PlaceKey};
 
 /// Longest name, in characters.
-const NAME_CHARS: usize = 64;
+pub(crate) const NAME_CHARS: usize = 64;
 /// Longest value, in bytes of UTF-8.
 const VALUE_BYTES: usize = 8 * 1024;
 /// Integrations that a refusal names.
@@ -221,7 +221,7 @@ fn read_secret(name: Option<&str>, mut body: Map<String, Value>) -> Result<(Stri
     Ok((name.unwrap_or_default(), value.unwrap_or_default()))
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_uppercase() || b == b'_');
     first

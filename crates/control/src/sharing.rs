@@ -7,6 +7,7 @@ use tributary_domain::{
     account::Product,
     equality::{NameCounts, Normal, normal},
     integration::Config,
+    parameters,
 };
 use tributary_store::{
     integrations::{NotWritten, Seen},
@@ -18,21 +19,28 @@ use crate::{
     Control, Error,
     drafting::Checked,
     integrations::View,
+    parameters::{read_overrides, take_overrides},
     place::{ATTEMPTS, Found, PlaceKey, changed_meanwhile, no_integration, not_shared, refusal},
 };
 
 impl Control {
     /// Lets an integration of an organization execute on one more product. One on which it executes already is no change.
+    /// Where the body has `parameters`, they become the product's overrides.
     ///
     /// # Errors
-    /// When there is no such integration or product; [`Error::PlanRequired`].
+    /// When there is no such integration or product; every override that is not declared or not a text;
+    /// [`Error::PlanRequired`].
     pub async fn add_product(
         &self,
         actor: &Actor,
         org: &str,
         id: &str,
         product: &str,
+        mut body: Map<String, Value>,
     ) -> Result<View, Error> {
+        if let Some(given) = take_overrides(&mut body)? {
+            return self.override_parameters(actor, org, id, product, &given).await;
+        }
         let place = self.place_to_write(actor, PlaceKey::Org(org), Action::CreateIntegration).await?;
         let found = self.find_integration(&place, id).await?;
         let product = self.product_of(place.owner(), product).await?;
@@ -42,6 +50,39 @@ impl Control {
         let now = added.map_err(|why| refusal(why, id))?;
         self.refresh_routes(&[&now]).await?;
         self.view_in(&place, Found { integration: now, member: None }).await
+    }
+
+    async fn override_parameters(
+        &self,
+        actor: &Actor,
+        org: &str,
+        id: &str,
+        product: &str,
+        given: &Map<String, Value>,
+    ) -> Result<View, Error> {
+        let place = self.place_to_write(actor, PlaceKey::Org(org), Action::UpdateIntegration).await?;
+        let key = product;
+        for _ in 0..ATTEMPTS {
+            let old = self.find_integration(&place, id).await?.integration;
+            let product = self.product_of(place.owner(), key).await?;
+            let member = old.members.iter().find(|member| member.product == product.id).copied();
+            if member.is_none() {
+                self.place(actor, PlaceKey::Org(org), Action::CreateIntegration).await?;
+            }
+            let stored = member.and_then(|member| old.overrides_of(member.id));
+            let overrides = read_overrides(given, &old, stored)?;
+            let member = member.unwrap_or_else(|| self.new_members(&[product.id])[0]);
+            let (seen, by) = (Seen::of(&old), self.by(actor));
+            match self.store.override_parameters(place.owner(), seen, member, &overrides, by).await? {
+                Ok(now) => {
+                    self.refresh_routes(&[&now]).await?;
+                    return self.view_in(&place, Found { integration: now, member: None }).await;
+                }
+                Err(NotWritten::Changed | NotWritten::Gone) => {}
+                Err(why) => return Err(refusal(why, id)),
+            }
+        }
+        Err(changed_meanwhile())
     }
 
     /// Takes a product out of an integration of an organization; with the last one the integration is deleted.
@@ -89,13 +130,15 @@ impl Control {
             if !shared.is_shared() {
                 return Err(not_shared());
             }
-            let Checked { config, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
+            let Checked { mut config, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
+            parameters::inherit(&mut config, &shared.config);
             if normal_of(&config, NameCounts::Yes) == normal_of(&shared.config, NameCounts::Yes) {
                 return Err(Error::refused(
                     "nothing_changed",
                     "the configuration is the same as the shared one; change at least one field, a name is enough",
                 ));
             }
+            parameters::fold(&mut config, &shared, member.id);
             let own = self.new_integration(place.owner(), config, vec![member]);
             match self.store.separate(Seen::of(&shared), member.id, &own, self.by(actor)).await? {
                 Ok(()) => {

@@ -31,12 +31,13 @@ const READ_ONLY: [&str; 14] = [
     "product_ids",
     "org_integration_id",
     "shared",
+    "parameter_overrides",
     // Some callers send their token in the body; it must not be stored.
     "access_token",
 ];
 
 /// Objects in which an entry of `null` is one that was not given.
-const PLAIN_OBJECTS: [&str; 4] = ["headers", "query", "auth", "form"];
+const PLAIN_OBJECTS: [&str; 5] = ["headers", "query", "auth", "form", "parameters"];
 
 /// From where an integration is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

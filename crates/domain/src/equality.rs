@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Objects of texts, in which a number means the same as its text and an empty one the same as none.
-const TEXTS: [&str; 3] = ["headers", "query", "auth"];
+const TEXTS: [&str; 4] = ["headers", "query", "auth", "parameters"];
 
 /// A configuration in the one form that all its equals have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ids::{IntegrationId, MemberId, Owner, ProductId},
+    parameters::Overrides,
     time::Timestamp,
 };
 
@@ -54,6 +55,8 @@ pub struct Integration {
     pub config: Config,
     /// Empty for a sandbox integration, one for a product of a sandbox, one or more in an organization. In order of joining.
     pub members: Vec<Member>,
+    /// Which declared parameters single members override.
+    pub overrides: Overrides,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its configuration last changed.

@@ -1,7 +1,7 @@
 //! What tributary is about, as pure types and rules.
 //!
 //! Read in this order: who owns what ([`ids`], [`account`], [`access`]), what is configured ([`integration`], [`draft`],
-//! [`sensitive`], [`equality`]), what happens ([`event`], [`outcome`], [`hook_event`]), and the bounds of it all
+//! [`sensitive`], [`equality`], [`parameters`]), what happens ([`event`], [`outcome`], [`hook_event`]), and the bounds of it all
 //! ([`limits`]).
 //!
 //! Nothing here waits, reads a clock, opens a file or knows of HTTP: every rule is a function of its arguments, so it
@@ -18,6 +18,7 @@ pub mod ids;
 pub mod integration;
 pub mod limits;
 pub mod outcome;
+pub mod parameters;
 pub mod sensitive;
 pub mod time;
 

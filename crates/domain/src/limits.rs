@@ -36,3 +36,7 @@ pub const LANE_CONCURRENCY: usize = 64;
 pub const TOTAL_CONCURRENCY: usize = 1_024;
 /// Deliveries that one lane holds in memory; more wait in the pending table.
 pub const LANE_QUEUE: usize = 4_096;
+/// Most parameters that one integration declares.
+pub const PARAMETERS: usize = 50;
+/// Longest value of a parameter, in bytes of UTF-8.
+pub const PARAMETER_BYTES: usize = 8 * 1024;

@@ -27,12 +27,18 @@ pub fn is_sensitive_header(name: &str) -> bool {
     named || (name.starts_with("x-") && ["key", "token", "secret"].iter().any(|end| name.ends_with(end)))
 }
 
+/// Whether a parameter of this name is sensitive.
+pub fn is_sensitive_parameter(name: &str) -> bool {
+    ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|end| name.ends_with(end))
+}
+
 /// Whether the entry `key` of the field `field` is sensitive; `key` is `None` for the field itself.
 fn is_sensitive(field: &str, key: Option<&str>) -> bool {
     match (field, key) {
         (field, None) => FIELDS.contains(&field),
         ("auth", Some(key)) => AUTH.contains(&key),
         ("headers", Some(key)) => is_sensitive_header(key),
+        ("parameters", Some(key)) => is_sensitive_parameter(key),
         _ => false,
     }
 }
@@ -129,6 +135,10 @@ mod tests {
         for (given, shown) in [
             (json!({"policy_key": "k", "policy_name": "n"}), json!({"policy_key": MASK, "policy_name": "n"})),
             (json!({"api_key": "k"}), json!({"api_key": MASK})),
+            (
+                json!({"parameters": {"SITE": "eu", "API_KEY": "k", "KEYS": "l"}}),
+                json!({"parameters": {"SITE": "eu", "API_KEY": MASK, "KEYS": "l"}}),
+            ),
             (
                 json!({"auth": {"username": "u", "password": "p"}}),
                 json!({"auth": {"username": "u", "password": MASK}}),

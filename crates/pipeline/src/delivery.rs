@@ -36,7 +36,9 @@ impl Delivery {
 
     /// The variables that an event offers to an integration's templates.
     pub(crate) fn variables<'a>(route: &'a Route, event: &'a tributary_domain::Event) -> Variables<'a> {
-        Variables::new(event, route.counted.product, route.product_user, &route.compiled.secrets)
+        let compiled = &route.compiled;
+        Variables::new(event, route.counted.product, route.product_user, &compiled.secrets)
+            .with_parameters(&compiled.parameters)
     }
 
     pub(crate) async fn send(&self, job: &Job) -> Attempt {

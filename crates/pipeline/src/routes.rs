@@ -9,7 +9,11 @@ use std::{
 
 use parking_lot::RwLock;
 use tributary_domain::{
-    Event, IntegrationId, MemberId, OrgId, Owner, ProductId, UserId, integration::Integration, limits,
+    Event, IntegrationId, MemberId, OrgId, Owner, ProductId, UserId,
+    integration::Integration,
+    limits,
+    parameters::{Parameters, declared},
+    sensitive::is_sensitive_parameter,
 };
 use tributary_store::{Store, StoreError, delivery::Counted};
 use tributary_targets::{Secrets, Settings, Target, kinds};
@@ -34,6 +38,8 @@ pub struct Compiled {
     pub secrets: Arc<Secrets>,
     /// The names of those that its templates use.
     pub used_secrets: Vec<String>,
+    /// The parameters: the member's overrides, else the defaults.
+    pub parameters: Parameters,
     /// Values that no log may show.
     pub sensitive: Vec<String>,
 }
@@ -50,7 +56,7 @@ pub struct Route {
     pub device: Option<Box<str>>,
     /// Whether it is disabled: then it is in no index, but it can be tested.
     pub disabled: bool,
-    /// The integration itself, one for all its members.
+    /// The integration itself, one for all members that override none of its parameters. It is parsed once for all.
     pub compiled: Arc<Compiled>,
 }
 
@@ -288,7 +294,9 @@ fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings
             used_secrets.retain(|name| secrets.0.contains_key(name));
             let mut sensitive: Vec<String> = target.sensitive_values().to_vec();
             sensitive.extend(used_secrets.iter().filter_map(|name| secrets.0.get(name)).cloned());
-            Some(Arc::new(Compiled { target, secrets, used_secrets, sensitive }))
+            let parameters = declared(&integration.config);
+            sensitive.extend(sensitive_values(&parameters));
+            Some(Arc::new(Compiled { target, secrets, used_secrets, parameters, sensitive }))
         }
         Err(errors) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -296,6 +304,27 @@ fn compile(integration: &Integration, secrets: Arc<Secrets>, settings: &Settings
             None
         }
     }
+}
+
+fn sensitive_values(parameters: &Parameters) -> impl Iterator<Item = String> {
+    parameters.iter().filter(|(name, _)| is_sensitive_parameter(name)).map(|(_, value)| value.clone())
+}
+
+/// The compiled integration as it is for one member.
+fn for_member(integration: &Integration, member: MemberId, compiled: &Arc<Compiled>) -> Arc<Compiled> {
+    if integration.overrides_of(member).is_none() {
+        return compiled.clone();
+    }
+    let parameters = integration.effective(member);
+    let mut sensitive = compiled.sensitive.clone();
+    sensitive.extend(sensitive_values(&parameters));
+    Arc::new(Compiled {
+        target: compiled.target.clone(),
+        secrets: compiled.secrets.clone(),
+        used_secrets: compiled.used_secrets.clone(),
+        parameters,
+        sensitive,
+    })
 }
 
 fn routes_of(
@@ -313,7 +342,10 @@ fn routes_of(
         product_user: user,
         device: Some(integration.text("deviceID")).filter(|id| !id.is_empty()).map(Into::into),
         disabled: integration.config.get("disabled") == Some(&serde_json::Value::Bool(true)),
-        compiled: compiled.clone(),
+        compiled: match member {
+            Some((member, _)) => for_member(integration, member, compiled),
+            None => compiled.clone(),
+        },
     };
     match integration.owner {
         Owner::User(user) if integration.members.is_empty() => vec![(RouteKey::Sandbox(user), route(None))],

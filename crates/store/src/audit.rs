@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
-use tributary_domain::{Owner, Timestamp, UserId, integration::Integration, sensitive, time::DAY_MS};
+use tributary_domain::{
+    Owner, Timestamp, UserId, integration::Integration, parameters::masked, sensitive, time::DAY_MS,
+};
 
 use crate::{Store, StoreError, read::parsed};
 
@@ -53,7 +55,16 @@ pub struct AuditRow {
 /// An integration as the audit shows it.
 pub(crate) fn shown(integration: &Integration) -> Value {
     let products: Vec<i64> = integration.members.iter().map(|member| member.product.0).collect();
-    json!({"config": sensitive::mask(&integration.config), "product_ids": products})
+    let mut shown = json!({"config": sensitive::mask(&integration.config), "product_ids": products});
+    let overrides = integration.members.iter().filter_map(|member| {
+        let own = integration.overrides_of(member.id)?;
+        Some((member.product.to_string(), json!(masked(own))))
+    });
+    let overrides: serde_json::Map<String, Value> = overrides.collect();
+    if !overrides.is_empty() {
+        shown["parameter_overrides"] = overrides.into();
+    }
+    shown
 }
 
 /// Adds a row.

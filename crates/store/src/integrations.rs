@@ -13,7 +13,7 @@ use crate::{
     Store, StoreError, Vault,
     audit::{self, By},
     lookup::load,
-    members, stored,
+    members, parameters, stored,
     versions::{self, Made},
 };
 
@@ -97,7 +97,8 @@ impl Store {
 
     /// Replaces the configuration of an integration and, where `members` are given, its list of products: a product that
     /// is a member already keeps its member id, the others get the given ones. With `only`, it must be the only member.
-    /// Gives the integration as it is then.
+    /// Overrides of parameters that it no longer declares
+    /// are dropped. Gives the integration as it is then.
     ///
     /// # Errors
     /// When it could not be committed.
@@ -130,8 +131,8 @@ impl Store {
                 _ => return Ok(Err(NotWritten::Gone)),
             }
         }
-        let updated_at = Timestamp(by.at.0.max(old.updated_at.0.saturating_add(1)));
-        update(&mut tx, &self.vault, seen.id, config, updated_at).await?;
+        update(&mut tx, &self.vault, seen.id, config, after(&old, by)).await?;
+        parameters::drop_undeclared(&mut tx, &self.vault, &old, config).await?;
         if let Some(wanted) = members
             && let Err(why) = members::replace(&mut tx, &old, wanted, by.at).await?
         {
@@ -169,6 +170,11 @@ impl Store {
         tx.commit().await?;
         Ok(Ok(old))
     }
+}
+
+/// When a change of this integration is made: later than its last one, however clocks run.
+pub(crate) fn after(old: &Integration, by: By) -> Timestamp {
+    Timestamp(by.at.0.max(old.updated_at.0.saturating_add(1)))
 }
 
 /// The integration if nobody changed its configuration since it was seen.

@@ -13,6 +13,7 @@ pub mod logs;
 mod lookup;
 pub mod members;
 pub mod orgs;
+pub mod parameters;
 pub mod products;
 mod read;
 pub mod secrets;

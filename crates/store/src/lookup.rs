@@ -6,10 +6,11 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use tributary_domain::{
     IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId,
     integration::{Integration, Member},
+    parameters::Overrides,
 };
 
 use crate::{
-    Store, StoreError, Vault,
+    Store, StoreError, Vault, parameters,
     read::parsed,
     stored::{self, Columns},
 };
@@ -148,15 +149,20 @@ pub(crate) async fn load(
     which: Which<'_>,
 ) -> Result<Vec<Integration>, StoreError> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT integration_id, id, product_id FROM members
+        "SELECT integration_id, id, product_id, overrides FROM members
          WHERE integration_id IN (SELECT id FROM integrations WHERE ",
     );
     which.push(&mut sql);
     sql.push(") ORDER BY integration_id, position, id");
     let mut members: HashMap<String, Vec<Member>> = HashMap::new();
+    let mut overrides: HashMap<String, Overrides> = HashMap::new();
     for row in sql.build().fetch_all(&mut *tx).await? {
         let member = Member { id: parsed(row.get(1), "member id")?, product: ProductId(row.get(2)) };
         members.entry(row.get(0)).or_default().push(member);
+        if let Some(sealed) = row.get::<Option<&[u8]>, _>(3) {
+            let opened = parameters::open(vault, member.id, sealed)?;
+            overrides.entry(row.get(0)).or_default().insert(member.id, opened);
+        }
     }
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT id, owner, config, sealed, created_at, updated_at FROM integrations
@@ -169,17 +175,27 @@ pub(crate) async fn load(
     });
     let rows = sql.build().fetch_all(&mut *tx).await?;
     rows.iter()
-        .map(|row| read(vault, row, members.remove(row.get::<&str, _>(0)).unwrap_or_default()))
+        .map(|row| {
+            let id: &str = row.get(0);
+            let members = members.remove(id).unwrap_or_default();
+            read(vault, row, members, overrides.remove(id).unwrap_or_default())
+        })
         .collect()
 }
 
-fn read(vault: &Vault, row: &SqliteRow, members: Vec<Member>) -> Result<Integration, StoreError> {
+fn read(
+    vault: &Vault,
+    row: &SqliteRow,
+    members: Vec<Member>,
+    overrides: Overrides,
+) -> Result<Integration, StoreError> {
     let id = parsed(row.get(0), "integration id")?;
     Ok(Integration {
         id,
         owner: parsed(row.get(1), "owner")?,
         config: stored::decode(vault, id, &Columns { config: row.get(2), sealed: row.get(3) })?,
         members,
+        overrides,
         created_at: Timestamp(row.get(4)),
         updated_at: Timestamp(row.get(5)),
     })

@@ -14,7 +14,7 @@ use crate::{
 
 impl Store {
     /// Moves a member of a shared integration, with its id and its waiting deliveries, to `new`, which is created with it
-    /// as its one member. What was counted so far stays with the shared one.
+    /// as its one member and overrides no parameter of it. What was counted so far stays with the shared one.
     ///
     /// # Errors
     /// When it could not be committed.
@@ -35,7 +35,7 @@ impl Store {
             return Ok(Err(why));
         }
         for sql in [
-            "UPDATE members SET integration_id = $1, position = 0 WHERE id = $2 AND integration_id = $3",
+            "UPDATE members SET integration_id = $1, position = 0, overrides = NULL WHERE id = $2 AND integration_id = $3",
             "UPDATE pending SET integration_id = $1 WHERE member_id = $2 AND integration_id = $3",
         ] {
             sqlx::query(sql)
@@ -76,6 +76,9 @@ impl Store {
                     None => {
                         move_member(&mut tx, member.id, into.id).await?;
                         now.members.push(*member);
+                        now.overrides.extend(
+                            old.overrides.get_key_value(&member.id).map(|(id, own)| (*id, own.clone())),
+                        );
                     }
                 }
             }

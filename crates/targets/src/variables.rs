@@ -1,4 +1,5 @@
-//! The names that templates see (contract 3.3): those of the event first, then secrets, then the event's data.
+//! The names that templates see (contract 3.3): those of the event first, then secrets, then the integration's
+//! parameters, then the event's data.
 
 use std::{
     borrow::Cow,
@@ -8,7 +9,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
-use tributary_domain::{Event, ProductId, UserId};
+use tributary_domain::{Event, ProductId, UserId, parameters::Parameters};
 use tributary_template::{Scope, Var};
 
 /// Most names that [`Used`] notes.
@@ -34,6 +35,7 @@ pub struct Variables<'a> {
     pub product_user: Option<UserId>,
     /// The owner's secrets.
     pub secrets: &'a Secrets,
+    parameters: Option<&'a Parameters>,
     data: OnceCell<Option<Value>>,
     used: Option<&'a RefCell<Used>>,
 }
@@ -61,12 +63,26 @@ impl<'a> Variables<'a> {
         product_user: Option<UserId>,
         secrets: &'a Secrets,
     ) -> Variables<'a> {
-        Variables { event, product, product_user, secrets, data: OnceCell::new(), used: None }
+        Variables {
+            event,
+            product,
+            product_user,
+            secrets,
+            parameters: None,
+            data: OnceCell::new(),
+            used: None,
+        }
     }
 
     /// The same, noting which names are needed.
     pub fn noting(self, used: &'a RefCell<Used>) -> Variables<'a> {
         Variables { used: Some(used), ..self }
+    }
+
+    /// The same with the parameters of the integration.
+    #[must_use]
+    pub fn with_parameters(self, parameters: &'a Parameters) -> Variables<'a> {
+        Variables { parameters: Some(parameters), ..self }
     }
 
     /// The event's data, empty when there is none.
@@ -135,6 +151,9 @@ impl Scope for Variables<'_> {
         }
         if let Some(secret) = self.secrets.0.get(name) {
             return Some(Var::Text(Cow::Borrowed(secret)));
+        }
+        if let Some(parameter) = self.parameters.and_then(|parameters| parameters.get(name)) {
+            return Some(Var::Text(Cow::Borrowed(parameter)));
         }
         self.object()?.get(name).map(Var::Json)
     }

@@ -75,7 +75,8 @@ pub(crate) fn webhook(owner: Owner, products: &[ProductId]) -> Integration {
     }));
     let member = |product: &ProductId| Member { id: MemberId(fresh()), product: *product };
     let members = products.iter().map(member).collect();
-    Integration { id: IntegrationId(fresh()), owner, config, members, created_at: NOW, updated_at: NOW }
+    let (id, overrides) = (IntegrationId(fresh()), Default::default());
+    Integration { id, owner, config, members, overrides, created_at: NOW, updated_at: NOW }
 }
 
 impl World {
