@@ -135,17 +135,17 @@ impl Control {
         let only = request.take_products(old.is_some(), place.level());
         let stored = old.as_ref().map(|found| &found.integration);
         let Checked { mut config, products } = self.check_draft(&place, request.config, stored).await?;
+        let mut overrides = stored.map(|stored| stored.overrides.clone()).unwrap_or_default();
         if let Some(Found { integration: shared, member: Some(member) }) = &old
             && shared.is_shared()
         {
             // A shared one can only be separated from here.
             parameters::inherit(&mut config, &shared.config);
             parameters::fold(&mut config, shared, member.id);
+            overrides.clear();
         }
         let mut new = self.new_integration(place.owner(), config, Vec::new());
-        if let (Some(stored), Place::Org(_)) = (stored, &place) {
-            new.overrides.clone_from(&stored.overrides);
-        }
+        new.overrides = overrides;
         new.members = self.previewed_members(&place, products, old.as_ref());
         if let Some(only) = only {
             self.narrow(&place, &mut new, only).await?;
