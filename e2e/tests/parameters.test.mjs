@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Receiver } from '../lib/receiver.mjs';
-import { Server } from '../lib/server.mjs';
+import { LOOPBACK, Server } from '../lib/server.mjs';
 import { shareWebhook, threeProducts } from '../lib/world.mjs';
 
 const CHANGE = { json: { id: '{{id}}', product: '{{PRODUCT_ID}}', site: '{{{SITE}}}' }, parameters: { SITE: 'eu' } };
@@ -43,7 +43,7 @@ test('an override is in the next request of its product, in no other, and follow
 });
 
 test('a delivery that is retried is sent with the override as it is then', { timeout: 60_000 }, async (t) => {
-  const server = await Server.start(t);
+  const server = await Server.start(t, { ...LOOPBACK, TRIBUTARY_DELIVERY__RETRY_DELAYS: '3s,3s' });
   const receiver = await Receiver.start(t);
   const world = await threeProducts(server.base);
   const { user, products: [product] } = world;
