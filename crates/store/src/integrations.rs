@@ -97,8 +97,7 @@ impl Store {
 
     /// Replaces the configuration of an integration and, where `members` are given, its list of products: a product that
     /// is a member already keeps its member id, the others get the given ones. With `only`, it must be the only member.
-    /// Overrides of parameters that it no longer declares
-    /// are dropped. Gives the integration as it is then.
+    /// Overrides of parameters that it no longer declares are dropped. Gives the integration as it is then.
     ///
     /// # Errors
     /// When it could not be committed.
