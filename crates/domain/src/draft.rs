@@ -17,7 +17,7 @@ pub const FLAGS: [&str; 5] =
     ["disabled", "noDefaults", "rejectUnauthorized", "unchunked", "dataUrlResponseEvent"];
 
 /// Keys that answers carry and that nobody configures. They are dropped, so that what was read can be sent back.
-const READ_ONLY: [&str; 14] = [
+const READ_ONLY: [&str; 15] = [
     "id",
     "created_at",
     "updated_at",
