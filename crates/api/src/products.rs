@@ -21,7 +21,7 @@ pub(crate) fn routes() -> Router<AppState> {
 }
 
 /// A product; `user` or `organization_id` is its owner's id.
-fn shown(product: &Product) -> Value {
+pub(crate) fn shown(product: &Product) -> Value {
     let (key, id) = match product.owner {
         Owner::User(id) => ("user", id.to_string()),
         Owner::Org(id) => ("organization_id", id.to_string()),

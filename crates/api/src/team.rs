@@ -3,14 +3,14 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::{get, put},
 };
 use serde_json::{Value, json};
-use tributary_control::team::{ApiUserToken, MemberChange, NewMember, TeamKey, TeamMember};
+use tributary_control::team::{Added, ApiUserToken, MemberChange, NewMember, TeamKey, TeamMember};
 use tributary_domain::access::{Actor, Role};
 
-use crate::{ApiError, AppState, auth::Caller, body::Body};
+use crate::{ApiError, AppState, auth::Caller, body::Body, invitations::shown_link};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -34,7 +34,7 @@ fn shown(member: &TeamMember) -> Value {
 }
 
 /// Clients know a role as an id and a name; the id is its place in the order of roles.
-fn shown_role(role: Role) -> Value {
+pub(crate) fn shown_role(role: Role) -> Value {
     let place = Role::ALL.iter().position(|r| *r == role).unwrap_or_default() + 1;
     json!({"id": format!("{place:024}"), "name": role.as_str()})
 }
@@ -57,12 +57,14 @@ async fn add(
     state: &AppState,
     actor: &Actor,
     key: TeamKey,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let created = state.control.add_to_team(actor, &key, NewMember::read(body.0)?).await?;
-    let body = match &created {
-        Some(created) => json!({"ok": true, "created": shown_token(created)}),
-        None => json!({"ok": true}),
+    let added = state.control.add_to_team(actor, &key, NewMember::read(body.0)?).await?;
+    let body = match &added {
+        Added::ApiUser(created) => json!({"ok": true, "created": shown_token(created)}),
+        Added::Invited(link) => json!({"ok": true, "invitation": shown_link(link, headers)}),
+        Added::Person => json!({"ok": true}),
     };
     Ok((StatusCode::CREATED, Json(body)))
 }
@@ -101,15 +103,17 @@ pub(crate) async fn list_org(
     list(&state, &actor, TeamKey::Org(org)).await
 }
 
-/// Add a person (`{username, role}`) or create an API user (`{friendly_name, scopes}`), whose token is shown this once.
+/// Add a person (`{username, role}`), who gets an invitation if there is no such account yet, or create an API user
+/// (`{friendly_name, scopes}`); an invitation's link and an API user's token are shown this once.
 #[utoipa::path(post, path = "/v1/orgs/{org}/team", tag = "teams", params(("org" = String, Path, description = "Organization id or slug")), request_body = Value, responses((status = 201, body = Value), (status = 400, body = Value)))]
 pub(crate) async fn add_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    add(&state, &actor, TeamKey::Org(org), body).await
+    add(&state, &actor, TeamKey::Org(org), &headers, body).await
 }
 
 /// Change a person's role, or an API user's name and scopes; new scopes come with a new token.
@@ -149,9 +153,10 @@ pub(crate) async fn add_product(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(product): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    add(&state, &actor, TeamKey::Product(product), body).await
+    add(&state, &actor, TeamKey::Product(product), &headers, body).await
 }
 
 /// Change a member, as for an organization.
