@@ -18,6 +18,7 @@ use crate::{
     auth::{Caller, MaybeToken},
     body::Body,
     integrations::origin,
+    paging::Paging,
     team::shown_role,
 };
 
@@ -52,9 +53,14 @@ fn shown(invitation: &Invitation) -> Value {
     })
 }
 
-async fn list(state: &AppState, actor: &Actor, key: TeamKey) -> Result<Json<Value>, ApiError> {
-    let open = state.control.list_invitations(actor, &key).await?;
-    Ok(Json(json!({"invitations": open.iter().map(shown).collect::<Vec<_>>()})))
+async fn list(
+    state: &AppState,
+    actor: &Actor,
+    key: TeamKey,
+    paging: &Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let (headers, open) = paging.cut(state.control.list_invitations(actor, &key).await?)?;
+    Ok((headers, Json(json!({"invitations": open.iter().map(shown).collect::<Vec<_>>()}))))
 }
 
 /// The open invitations to the team of an organization.
@@ -63,8 +69,9 @@ pub(crate) async fn list_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    list(&state, &actor, TeamKey::Org(org)).await
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    list(&state, &actor, TeamKey::Org(org), &paging).await
 }
 
 /// Revoke an invitation to the team of an organization.
@@ -84,8 +91,9 @@ pub(crate) async fn list_product(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(product): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    list(&state, &actor, TeamKey::Product(product)).await
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    list(&state, &actor, TeamKey::Product(product), &paging).await
 }
 
 /// Revoke an invitation to the own team of a product.

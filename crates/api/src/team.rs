@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tributary_control::team::{Added, ApiUserToken, MemberChange, NewMember, TeamKey, TeamMember};
 use tributary_domain::access::{Actor, Role};
 
-use crate::{ApiError, AppState, auth::Caller, body::Body, invitations::shown_link};
+use crate::{ApiError, AppState, auth::Caller, body::Body, invitations::shown_link, paging::Paging};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -48,9 +48,14 @@ fn shown_token(created: &ApiUserToken) -> Value {
     })
 }
 
-async fn list(state: &AppState, actor: &Actor, key: TeamKey) -> Result<Json<Value>, ApiError> {
-    let team = state.control.list_team(actor, &key).await?;
-    Ok(Json(json!({"ok": true, "team": team.iter().map(shown).collect::<Vec<_>>()})))
+async fn list(
+    state: &AppState,
+    actor: &Actor,
+    key: TeamKey,
+    paging: &Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let (headers, team) = paging.cut(state.control.list_team(actor, &key).await?)?;
+    Ok((headers, Json(json!({"ok": true, "team": team.iter().map(shown).collect::<Vec<_>>()}))))
 }
 
 async fn add(
@@ -93,14 +98,15 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The team of an organization.
+/// The team of an organization; in pages by user name with `limit`, `cursor` and `search`.
 #[utoipa::path(get, path = "/v1/orgs/{org}/team", tag = "teams", params(("org" = String, Path, description = "Organization id or slug")), responses((status = 200, body = Value)))]
 pub(crate) async fn list_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    list(&state, &actor, TeamKey::Org(org)).await
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    list(&state, &actor, TeamKey::Org(org), &paging).await
 }
 
 /// Add a person (`{username, role}`), who gets an invitation if there is no such account yet, or create an API user
@@ -137,14 +143,15 @@ pub(crate) async fn remove_org(
     remove(&state, &actor, TeamKey::Org(org), &username).await
 }
 
-/// The own team of a product, without its organization's.
+/// The own team of a product, without its organization's; in pages as for an organization.
 #[utoipa::path(get, path = "/v1/products/{product}/team", tag = "teams", params(("product" = String, Path, description = "Product id or slug")), responses((status = 200, body = Value)))]
 pub(crate) async fn list_product(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(product): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    list(&state, &actor, TeamKey::Product(product)).await
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    list(&state, &actor, TeamKey::Product(product), &paging).await
 }
 
 /// Add a person or create an API user, as for an organization.

@@ -3,74 +3,14 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Person, TestApp, unique};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    sync::{Mutex, mpsc},
-    time::{sleep, timeout},
-};
+use support::{Person, TestApp, destination::Destination, unique};
+use tokio::time::{sleep, timeout};
 
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A destination: it tells the text of each request, and answers with 200, or with the statuses that it is given one by
-/// one.
-struct Destination {
-    url: String,
-    statuses: mpsc::UnboundedSender<u16>,
-    requests: mpsc::UnboundedReceiver<String>,
-}
-
-impl Destination {
-    async fn new(fixed: Option<u16>) -> Destination {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/in", listener.local_addr().unwrap());
-        let (statuses, given) = mpsc::unbounded_channel();
-        let given = Arc::new(Mutex::new(given));
-        let (tell, requests) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                let (tell, given) = (tell.clone(), given.clone());
-                tokio::spawn(async move {
-                    let mut bytes = [0; 4_096];
-                    // The requests of these tests fit into one segment.
-                    let read = socket.read(&mut bytes).await.unwrap_or_default();
-                    let _ = tell.send(String::from_utf8_lossy(&bytes[..read]).into_owned());
-                    let status = match fixed {
-                        Some(status) => Some(status),
-                        None => given.lock().await.recv().await,
-                    };
-                    let Some(status) = status else { return };
-                    let answer =
-                        format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                    let _ = socket.write_all(answer.as_bytes()).await;
-                });
-            }
-        });
-        Destination { url, statuses, requests }
-    }
-
-    /// The next request, while time passes.
-    async fn retry(&mut self) -> String {
-        let next = async {
-            loop {
-                support::pass(1);
-                if let Ok(request) = timeout(Duration::from_millis(20), self.requests.recv()).await {
-                    return request.unwrap();
-                }
-            }
-        };
-        timeout(PATIENCE, next).await.unwrap()
-    }
-
-    async fn request(&mut self) -> String {
-        timeout(PATIENCE, self.requests.recv()).await.unwrap().unwrap()
-    }
-}
 
 struct World {
     app: TestApp,
@@ -190,10 +130,10 @@ async fn an_event_that_was_accepted_before_the_move_and_ends_after_it_is_counted
     destination.request().await;
     assert_eq!(w.go().await.0, 200);
     // Both attempts began before the move. One ends; the other fails, and its next one is the organization's.
-    destination.statuses.send(200).unwrap();
-    destination.statuses.send(500).unwrap();
+    destination.statuses.send(200).await.unwrap();
+    destination.statuses.send(500).await.unwrap();
     destination.retry().await;
-    destination.statuses.send(404).unwrap();
+    destination.statuses.send(404).await.unwrap();
     w.until(&copy, [1, 1, 0]).await;
     let (_, seen) = w.app.get(&w.me.token, &copy).await;
     let id = seen["integration"]["org_integration_id"].as_str().unwrap();

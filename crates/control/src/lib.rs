@@ -24,6 +24,7 @@ pub mod moving;
 pub mod operations;
 pub mod orgs;
 pub mod origin;
+pub mod paged;
 mod passwords;
 pub mod place;
 pub mod preview;

@@ -10,3 +10,8 @@ CREATE TABLE invitations (
     PRIMARY KEY (scope, username)
 );
 CREATE INDEX invitations_by_inviter ON invitations (invited_by);
+
+-- A page of integrations that execute on many products is read from these alone, without a look into the tables.
+CREATE INDEX members_by_integration ON members (integration_id, position, id, product_id);
+DROP INDEX counters_by_day;
+CREATE INDEX counters_by_day ON counters (day, integration_id, success, error, skipped);
