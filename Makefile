@@ -70,7 +70,9 @@ e2e: build ## end-to-end tests against the built binary
 	$(call step,end-to-end tests)
 	@bash e2e/run.sh
 
-bench: ## throughput of a release build, against the load harness
+bench: ## figures of a release build: lists of a large organization, throughput against the load harness
+	folder=$$(mktemp -d); cargo run --release --locked -p tributary-control --features testing --example list_speed -- $$folder; \
+		status=$$?; rm -rf $$folder; exit $$status
 	cargo build --release --locked
 	node e2e/bench.mjs
 	node e2e/bench-scale.mjs

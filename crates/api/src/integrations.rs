@@ -102,7 +102,7 @@ pub(crate) fn created(view: &View, path: &str, headers: &HeaderMap) -> (StatusCo
 }
 
 /// How the caller addressed us, as far as its headers say so; else nothing, which makes an address relative.
-fn origin(headers: &HeaderMap) -> String {
+pub(crate) fn origin(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
     text(header::HOST.as_str()).map(|host| format!("{scheme}://{host}")).unwrap_or_default()

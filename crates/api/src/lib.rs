@@ -20,6 +20,8 @@ mod devices;
 mod events;
 mod history;
 mod integrations;
+mod invitations;
+mod moving;
 mod oauth;
 mod ops;
 mod orgs;
@@ -84,6 +86,8 @@ pub fn router(state: AppState) -> Router {
         .merge(orgs::routes())
         .merge(team::routes())
         .merge(products::routes())
+        .merge(moving::routes())
+        .merge(invitations::routes())
         .merge(devices::routes())
         .merge(test_run::routes())
         .merge(preview::routes())

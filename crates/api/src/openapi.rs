@@ -2,7 +2,10 @@
 
 use utoipa::OpenApi;
 
-use crate::{described, devices, events, oauth, ops, orgs, products, streams, team, test_run, users};
+use crate::{
+    described, devices, events, invitations, moving, oauth, ops, orgs, products, streams, team, test_run,
+    users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +34,12 @@ use crate::{described, devices, events, oauth, ops, orgs, products, streams, tea
         team::add_product,
         team::update_product,
         team::remove_product,
+        invitations::list_org,
+        invitations::revoke_org,
+        invitations::list_product,
+        invitations::revoke_product,
+        invitations::accept,
+        invitations::transfer,
         products::list,
         products::list_sandbox,
         products::list_org,
@@ -38,6 +47,7 @@ use crate::{described, devices, events, oauth, ops, orgs, products, streams, tea
         products::create_org,
         products::show,
         products::remove,
+        moving::to_org,
         devices::list,
         devices::add,
         devices::show,

@@ -3,14 +3,14 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::get,
 };
 use serde_json::{Value, json};
 use tributary_control::orgs::{NewOrg, OrgChange};
 use tributary_domain::{access::Action, account::Org};
 
-use crate::{ApiError, AppState, auth::Caller, body::Body};
+use crate::{ApiError, AppState, auth::Caller, body::Body, paging::Paging};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/v1/orgs", get(list).post(create)).route("/v1/orgs/{org}", get(show).put(update))
@@ -20,14 +20,15 @@ fn shown(org: &Org) -> Value {
     json!({"id": org.id, "slug": org.slug, "name": org.name, "plan": org.plan.as_str()})
 }
 
-/// The organizations on whose team the caller is.
+/// The organizations on whose team the caller is; in pages by slug with `limit`, `cursor` and `search`.
 #[utoipa::path(get, path = "/v1/orgs", tag = "organizations", responses((status = 200, body = Value)))]
 pub(crate) async fn list(
     State(state): State<AppState>,
     Caller(actor): Caller,
-) -> Result<Json<Value>, ApiError> {
-    let orgs = state.control.list_orgs(&actor).await?;
-    Ok(Json(json!({"organizations": orgs.iter().map(shown).collect::<Vec<_>>()})))
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let (headers, orgs) = paging.cut(state.control.list_orgs(&actor).await?)?;
+    Ok((headers, Json(json!({"organizations": orgs.iter().map(shown).collect::<Vec<_>>()}))))
 }
 
 /// Create an organization; the caller becomes its owner.

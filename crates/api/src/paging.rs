@@ -1,7 +1,16 @@
 //! Pages over HTTP: the rows stay a bare array, and where the next page begins is told in headers.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts},
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tributary_control::{
+    listing::ListParams,
+    paged::{Listed, page},
+};
+
+use crate::{ApiError, AppState};
 
 /// The cursor of the next page.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
@@ -21,4 +30,28 @@ pub(crate) fn next_headers(uri: &Uri, pairs: &[(String, String)], next: Option<&
     headers
         .extend(told.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))));
     headers
+}
+
+/// The parameters of a list that is cut into pages here: `search`, `limit` and `cursor`, all optional.
+pub(crate) struct Paging {
+    uri: Uri,
+    pairs: Vec<(String, String)>,
+}
+
+impl FromRequestParts<AppState> for Paging {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Paging, ApiError> {
+        let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Query(pairs) = pairs.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        Ok(Paging { uri: parts.uri.clone(), pairs })
+    }
+}
+
+impl Paging {
+    /// The rows of the page that is asked for, all where none is, and what the headers tell of the next page.
+    pub(crate) fn cut<T: Listed>(&self, rows: Vec<T>) -> Result<(HeaderMap, Vec<T>), ApiError> {
+        let (rows, next) = page(rows, &ListParams::of(self.pairs.clone()))?;
+        Ok((next_headers(&self.uri, &self.pairs, next.as_deref()), rows))
+    }
 }

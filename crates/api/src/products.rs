@@ -3,14 +3,14 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::get,
 };
 use serde_json::{Value, json};
 use tributary_control::products::NewProduct;
 use tributary_domain::{Owner, access::Action, account::Product};
 
-use crate::{ApiError, AppState, auth::Caller, body::Body};
+use crate::{ApiError, AppState, auth::Caller, body::Body, paging::Paging};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -21,7 +21,7 @@ pub(crate) fn routes() -> Router<AppState> {
 }
 
 /// A product; `user` or `organization_id` is its owner's id.
-fn shown(product: &Product) -> Value {
+pub(crate) fn shown(product: &Product) -> Value {
     let (key, id) = match product.owner {
         Owner::User(id) => ("user", id.to_string()),
         Owner::Org(id) => ("organization_id", id.to_string()),
@@ -38,40 +38,44 @@ fn shown(product: &Product) -> Value {
     })
 }
 
-fn all(products: &[Product]) -> Json<Value> {
-    Json(json!({"products": products.iter().map(shown).collect::<Vec<_>>()}))
+fn all(paging: &Paging, products: Vec<Product>) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let (headers, products) = paging.cut(products)?;
+    Ok((headers, Json(json!({"products": products.iter().map(shown).collect::<Vec<_>>()}))))
 }
 
 fn created(product: &Product) -> (StatusCode, Json<Value>) {
     (StatusCode::CREATED, Json(json!({"ok": true, "product": shown(product)})))
 }
 
-/// All products that the caller has access to.
+/// All products that the caller has access to; in pages by id with `limit`, `cursor` and `search`.
 #[utoipa::path(get, path = "/v1/products", tag = "products", responses((status = 200, body = Value)))]
 pub(crate) async fn list(
     State(state): State<AppState>,
     Caller(actor): Caller,
-) -> Result<Json<Value>, ApiError> {
-    Ok(all(&state.control.list_products(&actor).await?))
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    all(&paging, state.control.list_products(&actor).await?)
 }
 
-/// The products of the caller's sandbox.
+/// The products of the caller's sandbox; in pages by id with `limit`, `cursor` and `search`.
 #[utoipa::path(get, path = "/v1/user/products", tag = "products", responses((status = 200, body = Value)))]
 pub(crate) async fn list_sandbox(
     State(state): State<AppState>,
     Caller(actor): Caller,
-) -> Result<Json<Value>, ApiError> {
-    Ok(all(&state.control.list_sandbox_products(&actor).await?))
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    all(&paging, state.control.list_sandbox_products(&actor).await?)
 }
 
-/// The products of an organization.
+/// The products of an organization; in pages by id with `limit`, `cursor` and `search`.
 #[utoipa::path(get, path = "/v1/orgs/{org}/products", tag = "products", params(("org" = String, Path, description = "Organization id or slug")), responses((status = 200, body = Value)))]
 pub(crate) async fn list_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(all(&state.control.list_org_products(&actor, &org).await?))
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    all(&paging, state.control.list_org_products(&actor, &org).await?)
 }
 
 /// Create a product in the caller's sandbox.

@@ -1,6 +1,11 @@
 //! Cloud secrets over HTTP (contract 2.3).
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::get,
+};
 use serde_json::{Value, json};
 use tributary_control::secrets::{SecretUse, SecretView};
 use tributary_domain::Owner;
@@ -10,6 +15,7 @@ use crate::{
     at::{At, ORG, SANDBOX},
     auth::Caller,
     body::Body,
+    paging::Paging,
 };
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -58,9 +64,14 @@ fn wrapped(secret: &SecretView) -> Json<Value> {
     Json(json!({"secret": shown(secret)}))
 }
 
-async fn list(State(state): State<AppState>, Caller(actor): Caller, at: At) -> Result<Json<Value>, ApiError> {
-    let secrets = state.control.list_secrets(&actor, at.key()).await?;
-    Ok(Json(json!({"secrets": secrets.iter().map(shown).collect::<Vec<_>>()})))
+async fn list(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    at: At,
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let (headers, secrets) = paging.cut(state.control.list_secrets(&actor, at.key()).await?)?;
+    Ok((headers, Json(json!({"secrets": secrets.iter().map(shown).collect::<Vec<_>>()}))))
 }
 
 async fn create(

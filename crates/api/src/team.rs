@@ -3,14 +3,14 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::{get, put},
 };
 use serde_json::{Value, json};
-use tributary_control::team::{ApiUserToken, MemberChange, NewMember, TeamKey, TeamMember};
+use tributary_control::team::{Added, ApiUserToken, MemberChange, NewMember, TeamKey, TeamMember};
 use tributary_domain::access::{Actor, Role};
 
-use crate::{ApiError, AppState, auth::Caller, body::Body};
+use crate::{ApiError, AppState, auth::Caller, body::Body, invitations::shown_link, paging::Paging};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -34,7 +34,7 @@ fn shown(member: &TeamMember) -> Value {
 }
 
 /// Clients know a role as an id and a name; the id is its place in the order of roles.
-fn shown_role(role: Role) -> Value {
+pub(crate) fn shown_role(role: Role) -> Value {
     let place = Role::ALL.iter().position(|r| *r == role).unwrap_or_default() + 1;
     json!({"id": format!("{place:024}"), "name": role.as_str()})
 }
@@ -48,21 +48,28 @@ fn shown_token(created: &ApiUserToken) -> Value {
     })
 }
 
-async fn list(state: &AppState, actor: &Actor, key: TeamKey) -> Result<Json<Value>, ApiError> {
-    let team = state.control.list_team(actor, &key).await?;
-    Ok(Json(json!({"ok": true, "team": team.iter().map(shown).collect::<Vec<_>>()})))
+async fn list(
+    state: &AppState,
+    actor: &Actor,
+    key: TeamKey,
+    paging: &Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let (headers, team) = paging.cut(state.control.list_team(actor, &key).await?)?;
+    Ok((headers, Json(json!({"ok": true, "team": team.iter().map(shown).collect::<Vec<_>>()}))))
 }
 
 async fn add(
     state: &AppState,
     actor: &Actor,
     key: TeamKey,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let created = state.control.add_to_team(actor, &key, NewMember::read(body.0)?).await?;
-    let body = match &created {
-        Some(created) => json!({"ok": true, "created": shown_token(created)}),
-        None => json!({"ok": true}),
+    let added = state.control.add_to_team(actor, &key, NewMember::read(body.0)?).await?;
+    let body = match &added {
+        Added::ApiUser(created) => json!({"ok": true, "created": shown_token(created)}),
+        Added::Invited(link) => json!({"ok": true, "invitation": shown_link(link, headers)}),
+        Added::Person => json!({"ok": true}),
     };
     Ok((StatusCode::CREATED, Json(body)))
 }
@@ -91,25 +98,28 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The team of an organization.
+/// The team of an organization; in pages by user name with `limit`, `cursor` and `search`.
 #[utoipa::path(get, path = "/v1/orgs/{org}/team", tag = "teams", params(("org" = String, Path, description = "Organization id or slug")), responses((status = 200, body = Value)))]
 pub(crate) async fn list_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    list(&state, &actor, TeamKey::Org(org)).await
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    list(&state, &actor, TeamKey::Org(org), &paging).await
 }
 
-/// Add a person (`{username, role}`) or create an API user (`{friendly_name, scopes}`), whose token is shown this once.
+/// Add a person (`{username, role}`), who gets an invitation if there is no such account yet, or create an API user
+/// (`{friendly_name, scopes}`); an invitation's link and an API user's token are shown this once.
 #[utoipa::path(post, path = "/v1/orgs/{org}/team", tag = "teams", params(("org" = String, Path, description = "Organization id or slug")), request_body = Value, responses((status = 201, body = Value), (status = 400, body = Value)))]
 pub(crate) async fn add_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    add(&state, &actor, TeamKey::Org(org), body).await
+    add(&state, &actor, TeamKey::Org(org), &headers, body).await
 }
 
 /// Change a person's role, or an API user's name and scopes; new scopes come with a new token.
@@ -133,14 +143,15 @@ pub(crate) async fn remove_org(
     remove(&state, &actor, TeamKey::Org(org), &username).await
 }
 
-/// The own team of a product, without its organization's.
+/// The own team of a product, without its organization's; in pages as for an organization.
 #[utoipa::path(get, path = "/v1/products/{product}/team", tag = "teams", params(("product" = String, Path, description = "Product id or slug")), responses((status = 200, body = Value)))]
 pub(crate) async fn list_product(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(product): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    list(&state, &actor, TeamKey::Product(product)).await
+    paging: Paging,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    list(&state, &actor, TeamKey::Product(product), &paging).await
 }
 
 /// Add a person or create an API user, as for an organization.
@@ -149,9 +160,10 @@ pub(crate) async fn add_product(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(product): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    add(&state, &actor, TeamKey::Product(product), body).await
+    add(&state, &actor, TeamKey::Product(product), &headers, body).await
 }
 
 /// Change a member, as for an organization.

@@ -41,7 +41,7 @@ async fn a_team_lists_people_with_roles_and_api_users_with_scopes() {
 }
 
 #[tokio::test]
-async fn who_is_added_must_exist_and_not_be_there_yet() {
+async fn who_is_added_is_a_person_and_not_there_yet() {
     let app = TestApp::new().await;
     let (me, other) = (app.signed_up_user().await, app.signed_up_user().await);
     let org = app.org(&me, "basic").await;
@@ -49,7 +49,7 @@ async fn who_is_added_must_exist_and_not_be_there_yet() {
     let robot = app.api_user(&me, &path_of(&org), &["devices:list"]).await;
     for (body, field) in [
         (json!({}), "username"),
-        (json!({"username": "nobody@example.com"}), "username"),
+        (json!({"username": "nobody@api.tributary"}), "username"),
         (json!({"username": robot.username}), "username"),
         (json!({"username": me.username}), "username"),
         (json!({"username": other.username, "role": "Boss"}), "role"),

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tributary_domain::{
-    DeviceId, Owner, ProductId,
+    DeviceId, Owner, ProductId, UserId,
     access::{Access, Action, Actor, Role, Standing, allows},
     account::{Device, Org, Product},
 };
@@ -75,7 +75,7 @@ impl Control {
         let product =
             self.store.product(key).await?.ok_or_else(|| Error::not_found(format!("product {key}")))?;
         let roles = self.store.roles_in_product(&product, actor.user).await?;
-        let standing = standing_in_product(&product, roles, actor);
+        let standing = standing_in_product(&product, roles, actor.user);
         self.cache.put_product(generation, actor.user, key, (product.clone(), standing));
         Ok((product, standing))
     }
@@ -154,8 +154,8 @@ pub(crate) fn standing_of(row: Option<Option<Role>>) -> Standing {
 
 /// The owner of a sandbox is the owner of its products; the organization's role and the product's own add up to the
 /// higher one.
-fn standing_in_product(product: &Product, roles: ProductRoles, actor: &Actor) -> Standing {
-    if product.owner == Owner::User(actor.user) {
+pub(crate) fn standing_in_product(product: &Product, roles: ProductRoles, user: UserId) -> Standing {
+    if product.owner == Owner::User(user) {
         return Standing::Member(Role::Owner);
     }
     match (standing_of(roles.org), standing_of(roles.product)) {

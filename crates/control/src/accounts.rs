@@ -38,7 +38,7 @@ impl NewUser {
     }
 }
 
-fn read_password(fields: &mut Fields) -> String {
+pub(crate) fn read_password(fields: &mut Fields) -> String {
     let given = fields.is_given("password");
     let password = fields.text("password");
     match &password {

@@ -18,7 +18,7 @@ const LARGEST_PLATFORM: i64 = 65_535;
 /// Longest description, in characters.
 const DESCRIPTION_CHARS: usize = 10_000;
 /// Most products of one owner.
-const PRODUCTS_PER_OWNER: usize = 10_000;
+pub(crate) const PRODUCTS_PER_OWNER: usize = 10_000;
 
 /// A product to create.
 #[derive(Clone, Debug)]

@@ -178,7 +178,7 @@ impl Control {
     }
 
     /// Every name that an integration's templates look up. One that no longer compiles uses none: it does not run.
-    fn names_in(&self, integration: &Integration) -> Vec<String> {
+    pub(crate) fn names_in(&self, integration: &Integration) -> Vec<String> {
         let kind = kinds::find(integration.text("integration_type"));
         let target = kind.and_then(|kind| kind.compile(&integration.config, &self.settings.targets).ok());
         target.map(|target| target.variables()).unwrap_or_default()

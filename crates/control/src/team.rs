@@ -17,6 +17,7 @@ use crate::{
     access::{decide, hash_token, standing_of},
     accounts::API_USER_DOMAIN,
     fields::Fields,
+    invitations::InvitationLink,
 };
 
 /// The role of a person who is added without one: enough to build, not enough to manage the team.
@@ -153,10 +154,21 @@ pub struct ApiUserToken {
     pub scopes: Vec<String>,
 }
 
+/// What adding somebody gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// A person with an account is on the team.
+    Person,
+    /// A new API user is on the team.
+    ApiUser(ApiUserToken),
+    /// Nobody has that name yet: who gets the link joins.
+    Invited(InvitationLink),
+}
+
 /// A team that the actor may act on, and what the actor is to it.
-struct Team {
-    of: TeamOf,
-    standing: Standing,
+pub(crate) struct Team {
+    pub(crate) of: TeamOf,
+    pub(crate) standing: Standing,
 }
 
 impl Control {
@@ -169,37 +181,43 @@ impl Control {
         Ok(self.store.team(team.of).await?)
     }
 
-    /// Adds a person, or creates an API user and gives its token.
+    /// Adds a person, invites one who has not signed up, or creates an API user and gives its token.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`], a field error for a person who has not signed up or is on it already.
-    pub async fn add_to_team(
-        &self,
-        actor: &Actor,
-        key: &TeamKey,
-        new: NewMember,
-    ) -> Result<Option<ApiUserToken>, Error> {
+    /// [`Error::NotFound`], [`Error::Forbidden`], a field error for a person who is on it already.
+    pub async fn add_to_team(&self, actor: &Actor, key: &TeamKey, new: NewMember) -> Result<Added, Error> {
         let team = self.team(actor, key, Action::InviteTeam).await?;
-        if self.store.team(team.of).await?.len() >= TEAM_MEMBERS {
-            let text = format!("the team has {TEAM_MEMBERS} members, which is the limit");
-            return Err(Error::conflict("limit_reached", text));
-        }
-        let created = match new {
+        self.has_room(team.of).await?;
+        let added = match new {
             NewMember::Person { username, role } => {
                 team.may_give(role)?;
-                let user = self.store.user_by_name(&username).await?;
-                let user = user.filter(|user| user.password_hash.is_some());
-                let unknown = || Error::field("username", "no such user; ask them to sign up first");
-                self.store.add_to_team(team.of, &user.ok_or_else(unknown)?, role, self.by(actor)).await?;
-                None
+                match self.store.user_by_name(&username).await? {
+                    Some(user) if user.password_hash.is_some() => {
+                        self.store.add_to_team(team.of, &user, role, self.by(actor)).await?;
+                        Added::Person
+                    }
+                    Some(_) => {
+                        return Err(Error::field("username", "is an API user, which has its one team"));
+                    }
+                    None => Added::Invited(self.invite(actor, team.of, username, role).await?),
+                }
             }
             NewMember::ApiUser { friendly_name, scopes } => {
                 may_grant(actor, &scopes)?;
-                Some(self.create_api_user(actor, team.of, friendly_name, &scopes).await?)
+                Added::ApiUser(self.create_api_user(actor, team.of, friendly_name, &scopes).await?)
             }
         };
         self.changed();
-        Ok(created)
+        Ok(added)
+    }
+
+    /// Whether one more member fits on the team.
+    pub(crate) async fn has_room(&self, team: TeamOf) -> Result<(), Error> {
+        if self.store.team(team).await?.len() >= TEAM_MEMBERS {
+            let text = format!("the team has {TEAM_MEMBERS} members, which is the limit");
+            return Err(Error::conflict("limit_reached", text));
+        }
+        Ok(())
     }
 
     async fn create_api_user(
@@ -292,7 +310,7 @@ impl Control {
         Ok(())
     }
 
-    async fn team(&self, actor: &Actor, key: &TeamKey, action: Action) -> Result<Team, Error> {
+    pub(crate) async fn team(&self, actor: &Actor, key: &TeamKey, action: Action) -> Result<Team, Error> {
         let (of, standing) = match key {
             TeamKey::Org(key) => {
                 let org = self.org(actor, key, action).await?;
@@ -308,7 +326,7 @@ impl Control {
         Ok(Team { of, standing })
     }
 
-    async fn member(&self, team: &Team, username: &str) -> Result<TeamMember, Error> {
+    pub(crate) async fn member(&self, team: &Team, username: &str) -> Result<TeamMember, Error> {
         let wanted = username.trim().to_lowercase();
         let members = self.store.team(team.of).await?;
         members.into_iter().find(|member| member.username == wanted).ok_or_else(|| no_member(username))
@@ -317,7 +335,7 @@ impl Control {
 
 impl Team {
     /// Whether the actor may make somebody this.
-    fn may_give(&self, role: Role) -> Result<(), Error> {
+    pub(crate) fn may_give(&self, role: Role) -> Result<(), Error> {
         match (role, self.of, self.standing) {
             (Role::Owner, TeamOf::Product(..), _) => Err(Error::field(
                 "role",
@@ -332,7 +350,7 @@ impl Team {
     }
 
     /// Whether the actor may change or remove somebody who is this.
-    fn may_take(&self, role: Role) -> Result<(), Error> {
+    pub(crate) fn may_take(&self, role: Role) -> Result<(), Error> {
         match (role, self.standing) {
             (Role::Administrator | Role::Owner, Standing::ApiUser) => {
                 Err(Error::Forbidden("an API user cannot change or remove an administrator".to_owned()))

@@ -1,4 +1,4 @@
-//! Reading integrations with their members, in two statements however many they are.
+//! Reading integrations with their members, in three statements however many they are.
 
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ impl Which<'_> {
 }
 
 impl Store {
-    /// Integrations with their members, oldest first, in two statements. [`Which::After`] gives them by id instead.
+    /// Integrations with their members, oldest first, in three statements. [`Which::After`] gives them by id instead.
     ///
     /// # Errors
     /// When the database does not answer or a row cannot be read.
@@ -149,21 +149,17 @@ pub(crate) async fn load(
     which: Which<'_>,
 ) -> Result<Vec<Integration>, StoreError> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT integration_id, id, product_id, overrides FROM members
+        "SELECT integration_id, id, product_id FROM members
          WHERE integration_id IN (SELECT id FROM integrations WHERE ",
     );
     which.push(&mut sql);
     sql.push(") ORDER BY integration_id, position, id");
     let mut members: HashMap<String, Vec<Member>> = HashMap::new();
-    let mut overrides: HashMap<String, Overrides> = HashMap::new();
     for row in sql.build().fetch_all(&mut *tx).await? {
         let member = Member { id: parsed(row.get(1), "member id")?, product: ProductId(row.get(2)) };
         members.entry(row.get(0)).or_default().push(member);
-        if let Some(sealed) = row.get::<Option<&[u8]>, _>(3) {
-            let opened = parameters::open(vault, member.id, sealed)?;
-            overrides.entry(row.get(0)).or_default().insert(member.id, opened);
-        }
     }
+    let mut overrides = load_overrides(tx, vault, which).await?;
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT id, owner, config, sealed, created_at, updated_at FROM integrations
          WHERE id IN (SELECT id FROM integrations WHERE ",
@@ -181,6 +177,28 @@ pub(crate) async fn load(
             read(vault, row, members, overrides.remove(id).unwrap_or_default())
         })
         .collect()
+}
+
+/// The overrides of the members of integrations. Few have any, so they are not read with the members, which come from an
+/// index alone.
+async fn load_overrides(
+    tx: &mut SqliteConnection,
+    vault: &Vault,
+    which: Which<'_>,
+) -> Result<HashMap<String, Overrides>, StoreError> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT integration_id, id, overrides FROM members
+         WHERE overrides IS NOT NULL AND integration_id IN (SELECT id FROM integrations WHERE ",
+    );
+    which.push(&mut sql);
+    sql.push(")");
+    let mut overrides: HashMap<String, Overrides> = HashMap::new();
+    for row in sql.build().fetch_all(tx).await? {
+        let member = parsed(row.get(1), "member id")?;
+        let opened = parameters::open(vault, member, row.get(2))?;
+        overrides.entry(row.get(0)).or_default().insert(member, opened);
+    }
+    Ok(overrides)
 }
 
 fn read(

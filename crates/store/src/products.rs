@@ -151,6 +151,7 @@ impl Store {
         for sql in [
             "DELETE FROM users WHERE id IN (SELECT user_id FROM team WHERE scope = $1 AND role IS NULL)",
             "DELETE FROM team WHERE scope = $1",
+            "DELETE FROM invitations WHERE scope = $1",
         ] {
             sqlx::query(sql).bind(product_scope(product.id)).execute(&mut *tx).await?;
         }

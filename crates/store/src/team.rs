@@ -7,6 +7,7 @@ use tributary_domain::{OrgId, Owner, ProductId, Timestamp, UserId, access::Role,
 use crate::{
     Store, StoreError,
     audit::{self, By},
+    invitations::drop_invitation,
     read::{parsed, parsed_option, taken},
     tokens::{NewToken, insert_token},
     users::UserRow,
@@ -22,7 +23,7 @@ pub enum TeamOf {
 }
 
 impl TeamOf {
-    fn scope(self) -> String {
+    pub(crate) fn scope(self) -> String {
         match self {
             TeamOf::Org(id) => Owner::Org(id).to_string(),
             TeamOf::Product(id, _) => product_scope(id),
@@ -37,7 +38,7 @@ impl TeamOf {
     }
 
     /// Writes the audit row of a change of one member.
-    async fn audit(
+    pub(crate) async fn audit(
         self,
         tx: &mut SqliteConnection,
         by: By,
@@ -192,6 +193,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         add_member(&mut tx, &team.scope(), user.id, Some(role), by.at).await?;
+        drop_invitation(&mut tx, &team.scope(), &user.username).await?;
         let change = [None, Some(json!({"role": role.as_str()}))];
         team.audit(&mut tx, by, "team.add", &user.username, change).await?;
         tx.commit().await?;
@@ -250,7 +252,12 @@ impl Store {
             sqlx::query(sql).bind(&user).bind(name).execute(&mut *tx).await?;
         }
         if let Some(token) = &change.token {
-            sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(&user).execute(&mut *tx).await?;
+            // What it handed out under its old scopes ends with them.
+            for sql in
+                ["DELETE FROM tokens WHERE user_id = $1", "DELETE FROM invitations WHERE invited_by = $1"]
+            {
+                sqlx::query(sql).bind(&user).execute(&mut *tx).await?;
+            }
             insert_token(&mut tx, token).await?;
         }
         let before = json!({"friendly_name": member.friendly_name, "scopes": member.scopes});

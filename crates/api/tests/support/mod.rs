@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part of it")]
 
+pub(crate) mod destination;
+
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use axum::{
