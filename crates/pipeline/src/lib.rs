@@ -104,7 +104,7 @@ impl Pipeline {
         clients: Clients,
         settings: Settings,
     ) -> Result<Pipeline, StoreError> {
-        let cursor = store.cursor(SHARD).await?;
+        let cursor = begin_behind(store.cursor(SHARD).await?, *log.head().borrow());
         let next_id = Arc::new(AtomicI64::new(store.last_pending_id().await? + 1));
         #[expect(
             clippy::disallowed_methods,
@@ -124,6 +124,11 @@ impl Pipeline {
             metrics: metrics.clone(),
         };
         let lanes = Lanes::new(delivery.clone(), settings.lane_concurrency, settings.total_concurrency);
+        let now = (settings.now)();
+        let latest = now.plus_ms(waiting::longest_wait_ms(&delivery.retry_delays_ms));
+        if store.bring_forward(latest, now).await? > 0 {
+            tracing::warn!("the clock was set back since the last start: deliveries that wait are due now");
+        }
         let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
         for (lane, due_at) in store.waiting_lanes().await? {
             waiting.wake(&lane, due_at);
@@ -236,6 +241,19 @@ impl Pipeline {
         }
         running.log.close().await;
     }
+}
+
+/// Where to go on: behind the cursor, unless the log ends before it. That is another log than the one that the cursor is
+/// of (an older copy was put in its place, or it was removed), and its next events must not be taken for old ones.
+fn begin_behind(cursor: u64, head: u64) -> u64 {
+    if cursor > head {
+        tracing::error!(
+            cursor,
+            log.head = head,
+            "the event log ends before what was dealt with: it was replaced"
+        );
+    }
+    cursor.min(head)
 }
 
 /// Drops from the log what is behind the committed cursor, but for the window that previews look at.
