@@ -20,6 +20,8 @@ import { eventually } from '../lib/wait.mjs';
 const SEED = Number(process.env.SEED ?? 1);
 /** Bytes of the small disk. The server sets 8 MiB of it aside. */
 const DISK_BYTES = 40 << 20;
+/** Connections of the store to its database. */
+const STORE_CONNECTIONS = 8;
 /** Bytes that one reading is padded with, so that a disk is soon full. */
 const PADDING = 12_000;
 
@@ -59,8 +61,11 @@ async function serverOnSmallDisk(t) {
   if (!disk) return void t.skip('no file system can be mounted here: it takes the rights of root');
   let server;
   t.after(async () => {
-    await server?.close();
-    await disk.end();
+    try {
+      await server?.close();
+    } finally {
+      await disk.end();
+    }
   });
   const dataDir = path.join(disk.folder, 'data');
   mkdirSync(dataDir);
@@ -98,6 +103,30 @@ test('a full disk refuses readings with 503 and loses none, and all goes on when
     await eventually(async () => assert.ok(await isReady(server.base)), { within: 20_000, every: 200 });
   }
   await books.settled(60_000);
+});
+
+test('a disk that stays full for a while is no end: history and changes are written again afterwards', { timeout: 180_000 }, async (t) => {
+  const made = await serverOnSmallDisk(t);
+  if (!made) return;
+  const { server, disk } = made;
+  const receiver = await Receiver.start(t);
+  // The destination answers late, so that outcomes come to be written while the disk is full.
+  const books = await Books.start(server.base, receiver, (steady, request) => ({ ...steady(request), delay: 300 }));
+  const config = { event: 'other', url: receiver.url('/other'), product_ids: [books.product.id] };
+  const create = () => books.api.req('POST', `${books.org.scope}/integrations`, { json: config });
+  assert.equal(await books.publish(100), 200);
+  disk.fill();
+  await publishUntilRefused(books);
+  // More writes of the store fail than it has connections.
+  for (let refused = 0; refused < 2 * STORE_CONNECTIONS;) {
+    const { status, text } = await create();
+    assert.ok([201, 503].includes(status), `a change answered ${status}: ${text}`);
+    if (status === 503) refused += 1;
+  }
+  disk.free();
+  await eventually(async () => assert.equal((await create()).status, 201), { within: 20_000, every: 200 });
+  await eventually(async () => assert.equal(await books.publish(), 200), { within: 20_000, every: 200 });
+  await books.settled(30_000);
 });
 
 test('a server that is killed on a full disk has everything when it is started with space', { timeout: 180_000 }, async (t) => {
