@@ -129,6 +129,24 @@ test('a disk that stays full for a while is no end: history and changes are writ
   await books.settled(30_000);
 });
 
+test('SIGTERM on a full disk ends the process within 10 s, and what it could not write is done again', { timeout: 180_000 }, async (t) => {
+  const made = await serverOnSmallDisk(t);
+  if (!made) return;
+  const { server, disk } = made;
+  const receiver = await Receiver.start(t);
+  const books = await Books.start(server.base, receiver, (steady, request) => ({ ...steady(request), delay: 300 }));
+  assert.equal(await books.publish(100), 200);
+  disk.fill();
+  await publishUntilRefused(books);
+  const { code, ms } = await server.kill('SIGTERM');
+  assert.equal(code, 0);
+  assert.ok(ms < 10_000, `the end took ${ms} ms`);
+  disk.free();
+  await server.restart();
+  assert.equal(await books.publish(), 200);
+  await books.settled(60_000);
+});
+
 test('a server that is killed on a full disk has everything when it is started with space', { timeout: 180_000 }, async (t) => {
   const made = await serverOnSmallDisk(t);
   if (!made) return;

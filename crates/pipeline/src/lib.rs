@@ -59,6 +59,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How long a stop waits for running deliveries before it hands them back.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long a stop waits for the last commit.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// How often a stop looks whether they have ended.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
@@ -233,8 +235,9 @@ impl Pipeline {
         }
         let (answer, stopped) = oneshot::channel();
         if running.delivery.reports.send(Report::Stop(answer)).is_ok() {
-            // An answer that never comes means that the recorder is gone already.
-            let _ = stopped.await;
+            // An answer that never comes means that the recorder is gone, or that it cannot commit (a full disk): what it
+            // would have written is done again after the next start.
+            let _ = tokio::time::timeout(LAST_COMMIT, stopped).await;
         }
         for task in running.tasks.lock().drain(..) {
             task.abort();
