@@ -53,7 +53,7 @@ pub(crate) fn actor() -> Actor {
 }
 
 pub(crate) fn body(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap()
+    serde_json::from_value(value).unwrap()
 }
 
 pub(crate) fn webhook(name: &str) -> Map<String, Value> {
