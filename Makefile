@@ -1,7 +1,7 @@
 # The one list of commands: what a person runs and what CI runs is the same. `make` alone shows it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test ci fmt lint unit tidy deny advisories typos build e2e bench \
+.PHONY: help demo setup test ci fmt lint unit tidy deny advisories typos build e2e soak bench \
 	check-fmt check-clippy check-docs
 
 # Every step says what it is, so that a log can be read from a distance.
@@ -69,6 +69,10 @@ build: ## the binary, dev profile
 e2e: build ## end-to-end tests against the built binary
 	$(call step,end-to-end tests)
 	@bash e2e/run.sh
+
+soak: build ## kills the server 100 times under load (CYCLES=n, SEED=n) and compares the books
+	$(call step,crash harness)
+	@node e2e/soak.mjs
 
 bench: ## figures of a release build: lists of a large organization, throughput against the load harness
 	folder=$$(mktemp -d); cargo run --release --locked -p tributary-control --features testing --example list_speed -- $$folder; \

@@ -31,6 +31,8 @@ debian_packages() {
   has chromium || [ -n "${CHROMIUM:-}" ] || need chromium "the tests of the console drive a real browser"
   has python3 || need python3 "the spelling checker comes as a Python package"
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv "the spelling checker gets a folder of its own"
+  # A test without it is skipped, but where it can be installed a test must run.
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || need libfaketime "a test sets the server's clock"
   if [ ${#packages[@]} -eq 0 ]; then return; fi
   has apt-get || fail "no apt-get here: install these by hand: ${packages[*]}"
   local as_root=()

@@ -39,13 +39,13 @@ export class Server {
     return server;
   }
 
-  /** As `start`, for callers that call `close` themselves. */
-  static async launch(env = LOOPBACK) {
+  /** As `start`, for callers that call `close` themselves. The data may lie elsewhere than in the server's own folder. */
+  static async launch(env = LOOPBACK, { dataDir } = {}) {
     const server = new Server();
     server.env = env;
     server.bin = binary();
     server.dir = await mkdtemp(path.join(tmpdir(), 'tributary-e2e-'));
-    server.dataDir = path.join(server.dir, 'data');
+    server.dataDir = dataDir ?? path.join(server.dir, 'data');
     server.logFile = path.join(server.dir, 'server.log');
     server.port = await freePort();
     server.base = `http://127.0.0.1:${server.port}`;
@@ -87,6 +87,12 @@ export class Server {
     await this.#run();
   }
 
+  /** As `restart`, without waiting: the process may be killed before it serves. */
+  begin() {
+    if (this.running) throw new Error('the server is still running: kill it first');
+    this.#spawn();
+  }
+
   /** Stops the process, removes its files, and throws if it ever panicked or did not stop when asked to. */
   async close() {
     let problem;
@@ -107,6 +113,11 @@ export class Server {
   }
 
   async #run() {
+    this.#spawn();
+    await this.ready();
+  }
+
+  #spawn() {
     const out = openSync(this.logFile, 'a');
     const inherited = Object.entries(process.env).filter(([key]) => !key.startsWith('TRIBUTARY_'));
     const args = ['serve', '--listen', `127.0.0.1:${this.port}`, '--data-dir', this.dataDir];
@@ -122,6 +133,11 @@ export class Server {
       child.once('exit', ended);
       child.once('error', (error) => ended(error.message, null));
     });
+  }
+
+  /** Waits until the server serves; throws if it ends before. */
+  async ready() {
+    const exit = this.#exit;
     await eventually(async () => {
       if (!this.running) return; // told below, at once
       const answer = await fetch(`${this.base}/ready`, { signal: AbortSignal.timeout(2_000) });
@@ -129,7 +145,7 @@ export class Server {
       if (answer.status !== 200) throw new Error(`GET /ready answers ${answer.status}\n${around(this.log())}`);
     }, { within: READY_MS, every: 50 });
     if (!this.running) {
-      const { code, signal } = await this.#exit;
+      const { code, signal } = await exit;
       throw new Error(`the server ended with ${signal ?? `status ${code}`} before it was ready\n${around(this.log())}`);
     }
   }

@@ -131,12 +131,10 @@ impl Health {
         if !self.sleeps() {
             return Admission::Go;
         }
-        let probe_running = self.probing_since.is_some_and(|at| now.0 - at.0 < PROBE_MAX_MS);
-        if probe_running || now.0 - self.last_failure.0 < QUIET_MS {
-            Admission::Sleep
-        } else {
-            Admission::Probe
-        }
+        // A time that is still to come was told by a clock that has been set back since: it holds nothing up.
+        let within = |at: Timestamp, ms: i64| (0..ms).contains(&(now.0 - at.0));
+        let probe_running = self.probing_since.is_some_and(|at| within(at, PROBE_MAX_MS));
+        if probe_running || within(self.last_failure, QUIET_MS) { Admission::Sleep } else { Admission::Probe }
     }
 
     /// Whether attempts are skipped for now, but for probes.
@@ -264,6 +262,17 @@ mod tests {
         health.probe(now);
         health.record(AttemptClass::Success, now);
         assert_eq!(health.admit(now), Admission::Go);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_destination_asleep() {
+        let hour_before = Timestamp(0);
+        let now = hour_before.plus_ms(3_600_000);
+        let asleep = Health { score: SCORE_MAX, last_failure: now, probing_since: None };
+        assert_eq!(asleep.admit(now), Admission::Sleep);
+        assert_eq!(asleep.admit(hour_before), Admission::Probe);
+        let probed = Health { probing_since: Some(now), ..asleep };
+        assert_eq!(probed.admit(hour_before), Admission::Probe);
     }
 
     #[test]

@@ -62,6 +62,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const SLEEP_KEPT_MS: i64 = DAY_MS;
 /// How long a stop waits for running deliveries before it hands them back.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long a stop waits for the last commit.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// How often a stop looks whether they have ended.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
@@ -107,7 +109,7 @@ impl Pipeline {
         clients: Clients,
         settings: Settings,
     ) -> Result<Pipeline, StoreError> {
-        let cursor = store.cursor(SHARD).await?;
+        let cursor = begin_behind(store.cursor(SHARD).await?, *log.head().borrow());
         let next_id = Arc::new(AtomicI64::new(store.last_pending_id().await? + 1));
         #[expect(
             clippy::disallowed_methods,
@@ -129,6 +131,11 @@ impl Pipeline {
         let lanes = Lanes::new(delivery.clone(), settings.lane_concurrency, settings.total_concurrency);
         for (lane, health) in store.sleeping_lanes((settings.now)().plus_ms(-SLEEP_KEPT_MS)).await? {
             lanes.restore(&lane, health);
+        }
+        let now = (settings.now)();
+        let latest = now.plus_ms(waiting::longest_wait_ms(&delivery.retry_delays_ms, &routes));
+        if store.bring_forward(latest, now).await? > 0 {
+            tracing::warn!("the clock was set back since the last start: deliveries that wait are due now");
         }
         let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
         for (lane, due_at) in store.waiting_lanes().await? {
@@ -234,14 +241,28 @@ impl Pipeline {
         }
         let (answer, stopped) = oneshot::channel();
         if running.delivery.reports.send(Report::Stop(answer)).is_ok() {
-            // An answer that never comes means that the recorder is gone already.
-            let _ = stopped.await;
+            // An answer that never comes means that the recorder is gone, or that it cannot commit (a full disk): what it
+            // would have written is done again after the next start.
+            let _ = tokio::time::timeout(LAST_COMMIT, stopped).await;
         }
         for task in running.tasks.lock().drain(..) {
             task.abort();
         }
         running.log.close().await;
     }
+}
+
+/// Where to go on: behind the cursor, unless the log ends before it. That is another log than the one that the cursor is
+/// of (an older copy was put in its place, or it was removed), and its next events must not be taken for old ones.
+fn begin_behind(cursor: u64, head: u64) -> u64 {
+    if cursor > head {
+        tracing::error!(
+            cursor,
+            log.head = head,
+            "the event log ends before what was dealt with: it was replaced"
+        );
+    }
+    cursor.min(head)
 }
 
 /// Drops from the log what is behind the committed cursor, but for the window that previews look at.

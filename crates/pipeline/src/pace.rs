@@ -6,7 +6,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -203,12 +206,23 @@ impl Pacer {
 
 /// The limits of all integrations that have some. They outlive the routes, which are made anew at every change.
 #[derive(Default)]
-pub struct Pacers(Mutex<HashMap<IntegrationId, Arc<Pacer>>>);
+pub struct Pacers {
+    known: Mutex<HashMap<IntegrationId, Arc<Pacer>>>,
+    longest_wait_ms: AtomicI64,
+}
 
 impl Pacers {
+    /// The longest time that any integration so far lets a delivery wait, in milliseconds. It does not fall when that
+    /// integration goes.
+    pub fn longest_wait_ms(&self) -> i64 {
+        self.longest_wait_ms.load(Ordering::Relaxed)
+    }
+
     /// The pacer of an integration that has limits.
     pub fn of(&self, id: IntegrationId, limits: &Sending) -> Option<Arc<Pacer>> {
-        let mut all = self.0.lock();
+        let longest = limits.retry_delays_ms.iter().flatten().copied().max().unwrap_or(0);
+        self.longest_wait_ms.fetch_max(longest, Ordering::Relaxed);
+        let mut all = self.known.lock();
         if limits.rate.is_none() && limits.concurrency.is_none() {
             if let Some(before) = all.remove(&id) {
                 before.set(limits.clone());
@@ -219,6 +233,8 @@ impl Pacers {
             known.set(limits.clone());
             return Some(known.clone());
         }
+        let again = i64::try_from(ASK_AGAIN.as_millis()).unwrap_or(i64::MAX);
+        self.longest_wait_ms.fetch_max(again, Ordering::Relaxed);
         // Those that only this table knows belong to integrations that are gone.
         if all.len() == all.capacity() {
             all.retain(|_, pacer| Arc::strong_count(pacer) > 1);
@@ -285,7 +301,7 @@ mod tests {
         assert!(second.is_some() && again.admit(Instant::now()).is_none(), "one runs from before");
         drop(grant);
         assert!(pacers.of(id, &limits(None, 0, None)).is_none());
-        assert!(pacers.0.lock().is_empty());
+        assert!(pacers.known.lock().is_empty());
         assert!(one.admit(Instant::now()).is_some(), "what is left of it has no limits");
     }
 }

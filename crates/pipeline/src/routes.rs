@@ -165,6 +165,11 @@ impl Owners {
 }
 
 impl Routes {
+    /// The longest time that an integration's own settings let a delivery wait, in milliseconds.
+    pub(crate) fn longest_wait_ms(&self) -> i64 {
+        self.0.pacers.longest_wait_ms()
+    }
+
     /// Loads all routes from the store.
     ///
     /// # Errors

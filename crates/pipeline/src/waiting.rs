@@ -10,7 +10,10 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tributary_domain::{Event, Timestamp, outcome::AttemptClass};
+use tributary_domain::{
+    Event, Timestamp,
+    outcome::{AttemptClass, RETRY_AFTER_MAX_MS},
+};
 use tributary_store::{
     Store,
     delivery::{Counted, PendingRow},
@@ -31,6 +34,8 @@ const LANES_PER_TURN: usize = 8;
 const FULL_WAIT_MS: i64 = 50;
 /// Wait after the store could not be read, in milliseconds.
 const FAILED_WAIT_MS: i64 = 1_000;
+/// Longest sleep while something waits: a clock that was set back is noticed by then.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// What the log says of a waiting delivery whose integration was disabled meanwhile.
 const DISABLED: &str = "the integration was disabled while this delivery waited";
 
@@ -56,6 +61,13 @@ pub struct Unsent {
     pub ended: Vec<(i64, Finished)>,
     /// Their integration no longer runs there.
     pub gone: Vec<(i64, Counted)>,
+}
+
+/// Longest time that a delivery waits for its next attempt, with these delays of the server's and those of the
+/// integrations' own, in milliseconds.
+pub(crate) fn longest_wait_ms(retry_delays_ms: &[i64], routes: &Routes) -> i64 {
+    let longest = RETRY_AFTER_MAX_MS.max(routes.longest_wait_ms());
+    retry_delays_ms.iter().copied().fold(longest, i64::max)
 }
 
 impl Waiting {
@@ -110,12 +122,35 @@ impl Waiting {
     pub fn next_due(&self, now: Timestamp) -> Option<Instant> {
         let (at, _) = self.order.first()?;
         let wait = u64::try_from(at.0 - now.0).unwrap_or(0);
-        Some(Instant::now() + Duration::from_millis(wait))
+        Some(Instant::now() + Duration::from_millis(wait).min(LONGEST_SLEEP))
+    }
+
+    /// Looks at once at lanes whose time is further off than any delivery waits: the clock was set back since. Their rows,
+    /// and all others of that kind, are due now.
+    async fn heed_clock(&mut self, store: &Store, now: Timestamp) {
+        let latest = now.plus_ms(longest_wait_ms(&self.delivery.retry_delays_ms, &self.routes));
+        if self.order.last().is_none_or(|(at, _)| *at <= latest) {
+            return;
+        }
+        match store.bring_forward(latest, now).await {
+            Ok(rows) => tracing::warn!(rows, "the clock was set back: deliveries that wait are due now"),
+            // Seen again at the next turn, since the lanes keep their time.
+            Err(error) => {
+                return tracing::error!(%error, "the clock was set back, and what waits cannot be brought forward");
+            }
+        }
+        self.resume.clear();
+        while let Some((at, lane)) = self.order.last().cloned().filter(|(at, _)| *at > latest) {
+            self.order.remove(&(at, lane.clone()));
+            self.due.remove(&lane);
+            self.wake(&lane, now);
+        }
     }
 
     /// Puts deliveries that are due into their lanes, as far as these have room. Gives those that end at once.
     pub async fn submit_due(&mut self, store: &Store, now: Timestamp) -> Unsent {
         let mut unsent = Unsent::default();
+        self.heed_clock(store, now).await;
         for _ in 0..LANES_PER_TURN {
             let Some((at, lane)) = self.order.first().cloned() else { break };
             if at > now {

@@ -4,6 +4,7 @@
 //! resolved under that owner) as an argument. Writes of a use-case are one transaction each.
 
 pub mod audit;
+mod clock;
 pub mod delivery;
 pub mod devices;
 pub mod history;
@@ -31,8 +32,9 @@ pub mod versions;
 
 use std::{path::Path, time::Duration};
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
 pub use vault::Vault;
@@ -104,7 +106,13 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("journal_size_limit", "67108864");
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await?;
+        // On a full disk SQLite rolls a transaction back by itself; sqlx then still counts it as begun, and could never
+        // begin another one on that connection.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options)
+            .await?;
         sqlx::migrate!().run(&pool).await?;
         Ok(Store { pool, vault })
     }
