@@ -131,7 +131,8 @@ impl Control {
             if !shared.is_shared() {
                 return Err(not_shared());
             }
-            let Checked { mut config, made, .. } = self.check_draft(&place, body.clone(), Some(&shared)).await?;
+            let Checked { mut config, made, .. } =
+                self.check_draft(&place, body.clone(), Some(&shared)).await?;
             parameters::inherit(&mut config, &shared.config);
             if normal_of(&config, NameCounts::Yes) == normal_of(&shared.config, NameCounts::Yes) {
                 return Err(Error::refused(

@@ -113,7 +113,7 @@ async fn changing_the_list_of_products() {
 async fn adding_a_product() {
     old_or_new(Books::Kept, async |control, world| {
         let four = world.products[3].to_string();
-        control.add_product(&actor(), "acme", &world.shared, &four).await.unwrap();
+        control.add_product(&actor(), "acme", &world.shared, &four, body(json!({}))).await.unwrap();
     })
     .await;
 }
@@ -158,6 +158,35 @@ async fn merging_integrations_that_share_products() {
     old_or_new(Books::Kept, async |control, world| {
         let from = body(json!({"from": [world.twin, world.alone]}));
         control.merge_integrations(&actor(), "acme", &world.shared, &from).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn restoring_a_version() {
+    old_or_new(Books::Kept, async |control, world| {
+        control.restore_version(&actor(), ORG, &world.alone, "1").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn overriding_a_parameter_of_a_product_that_joins() {
+    old_or_new(Books::Kept, async |control, world| {
+        let four = world.products[3].to_string();
+        let overrides = body(json!({"parameters": {"SITE": "us"}}));
+        let all = control.list_integrations(&actor(), ORG).await.unwrap();
+        let sited = all.iter().find(|one| one.integration.text("name") == "sited").unwrap();
+        let id = sited.integration.id.to_string();
+        control.add_product(&actor(), "acme", &id, &four, overrides).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn moving_a_product_to_an_organization() {
+    old_or_new(Books::Kept, async |control, _| {
+        control.move_product(&actor(), "own", body(json!({"org": "acme"}))).await.unwrap();
     })
     .await;
 }

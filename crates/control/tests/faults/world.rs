@@ -105,12 +105,23 @@ impl World {
         world
     }
 
-    /// What is quicker made by the use-cases themselves: a secret and an API user.
+    /// What is quicker made by the use-cases themselves: a secret, an API user, a second version of an integration,
+    /// one with parameters, and a product of the sandbox with an integration.
     pub(crate) async fn prepare_further(&self, control: &Control) {
         let secret = body(json!({"secret": {"name": "UNUSED", "value": "value"}}));
         control.create_secret(&actor(), crate::ORG, secret).await.unwrap();
         let robot = body(json!({"friendly_name": "robot", "scopes": ["events:send"]}));
         control.add_to_team(&actor(), &team(), NewMember::read(robot).unwrap()).await.unwrap();
+        control.replace_integration(&actor(), crate::ORG, &self.alone, webhook("lonely")).await.unwrap();
+        let mut sited = webhook("sited");
+        sited.insert("parameters".to_owned(), json!({"SITE": "eu"}));
+        sited.insert("product_ids".to_owned(), json!([self.products[0]]));
+        control.create_integration(&actor(), crate::ORG, sited).await.unwrap();
+        let own = body(json!({"name": "Own"}));
+        let own = tributary_control::products::NewProduct::read(own).unwrap();
+        let own = control.create_sandbox_product(&actor(), own).await.unwrap();
+        let place = tributary_control::place::PlaceKey::Product(&own.slug);
+        control.create_integration(&actor(), place, webhook("of my own")).await.unwrap();
     }
 
     pub(crate) async fn store(&self) -> Store {
@@ -149,8 +160,15 @@ async fn integration(store: &Store, n: u8, name: &str, on: &[ProductId]) -> Inte
         |(at, product): (u8, &ProductId)| Member { id: MemberId([10 * n + at + 1; 12]), product: *product };
     let members = (0..).zip(on).map(member).collect();
     let id = IntegrationId([100 + n; 12]);
-    let new =
-        Integration { id, owner: OWNER, config: webhook(name), members, created_at: NOW, updated_at: NOW };
+    let new = Integration {
+        id,
+        owner: OWNER,
+        config: webhook(name),
+        members,
+        overrides: Default::default(),
+        created_at: NOW,
+        updated_at: NOW,
+    };
     store.create_integration(&new, BY).await.unwrap().unwrap();
     new
 }
