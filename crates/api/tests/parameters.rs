@@ -1,5 +1,5 @@
 //! Parameters: shared integrations in which single products override single values.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[allow(dead_code, reason = "a part of it is used here")]
 #[path = "support/receiver.rs"]

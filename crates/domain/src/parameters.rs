@@ -86,6 +86,7 @@ mod tests {
 
     const MEMBER: MemberId = MemberId([1; 12]);
 
+    #[allow(clippy::needless_pass_by_value, reason = "reads best where it is called")]
     fn config(value: Value) -> Config {
         value.as_object().unwrap().clone()
     }

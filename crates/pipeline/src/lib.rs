@@ -129,18 +129,7 @@ impl Pipeline {
             metrics: metrics.clone(),
         };
         let lanes = Lanes::new(delivery.clone(), settings.lane_concurrency, settings.total_concurrency);
-        for (lane, health) in store.sleeping_lanes((settings.now)().plus_ms(-SLEEP_KEPT_MS)).await? {
-            lanes.restore(&lane, health);
-        }
-        let now = (settings.now)();
-        let latest = now.plus_ms(waiting::longest_wait_ms(&delivery.retry_delays_ms, &routes));
-        if store.bring_forward(latest, now).await? > 0 {
-            tracing::warn!("the clock was set back since the last start: deliveries that wait are due now");
-        }
-        let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
-        for (lane, due_at) in store.waiting_lanes().await? {
-            waiting.wake(&lane, due_at);
-        }
+        let waiting = take_up(&store, &routes, &lanes, &delivery).await?;
         let window_permits = Arc::new(Semaphore::new(router::WINDOW_PERMITS));
         let parts = Parts {
             store: store.clone(),
@@ -294,4 +283,26 @@ async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: wat
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// What was waiting or asleep when the data plane was last stopped, or killed.
+async fn take_up(
+    store: &Store,
+    routes: &Routes,
+    lanes: &Lanes,
+    delivery: &Delivery,
+) -> Result<Waiting, StoreError> {
+    let now = (delivery.now)();
+    for (lane, health) in store.sleeping_lanes(now.plus_ms(-SLEEP_KEPT_MS)).await? {
+        lanes.restore(&lane, health);
+    }
+    let latest = now.plus_ms(waiting::longest_wait_ms(&delivery.retry_delays_ms, routes));
+    if store.bring_forward(latest, now).await? > 0 {
+        tracing::warn!("the clock was set back since the last start: deliveries that wait are due now");
+    }
+    let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
+    for (lane, due_at) in store.waiting_lanes().await? {
+        waiting.wake(&lane, due_at);
+    }
+    Ok(waiting)
 }
