@@ -15,6 +15,8 @@ use axum::{
     routing::{get, post},
 };
 
+pub(crate) use view::origin;
+
 use crate::{
     Console,
     here::{ORG, PLACES, PRODUCT},
