@@ -15,6 +15,7 @@ pub(crate) fn routes() -> Router<Console> {
     for (path, kind, content) in [
         ("/static/app.css", "text/css; charset=utf-8", include_str!("../static/app.css")),
         ("/static/app.js", "text/javascript; charset=utf-8", include_str!("../static/app.js")),
+        ("/static/events.js", "text/javascript; charset=utf-8", include_str!("../static/events.js")),
         ("/static/htmx.min.js", "text/javascript; charset=utf-8", include_str!("../static/htmx.min.js")),
         ("/static/icon.svg", "image/svg+xml", include_str!("../static/icon.svg")),
     ] {
@@ -28,6 +29,7 @@ pub(crate) fn routes() -> Router<Console> {
 pub(crate) const VERSION: u32 = fingerprint(&[
     include_bytes!("../static/app.css"),
     include_bytes!("../static/app.js"),
+    include_bytes!("../static/events.js"),
     include_bytes!("../static/htmx.min.js"),
     include_bytes!("../static/icon.svg"),
 ]);

@@ -3,14 +3,15 @@
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::header,
+    http::{StatusCode, header},
 };
 use serde_json::{Map, Value};
+use tributary_control::Error;
 use url::form_urlencoded;
 
 use crate::{
     Console,
-    error::PageError,
+    error::{PageError, sentence},
     session::{Session, is_same_origin},
 };
 
@@ -47,6 +48,63 @@ impl Fields {
     pub(crate) fn body(&self, names: &[&str]) -> Map<String, Value> {
         let filled = names.iter().filter(|name| self.has(name));
         filled.map(|name| ((*name).to_owned(), Value::from(self.text(name)))).collect()
+    }
+}
+
+/// A form that was refused: what is wrong, and what was typed, which stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused {
+    wrong: Vec<(String, String)>,
+    fields: Fields,
+}
+
+impl Refused {
+    /// What a use-case said of a form; an error that is about none of its fields stands above the form.
+    ///
+    /// # Errors
+    /// When the answer is a page of its own.
+    pub(crate) fn new(error: Error, fields: Fields) -> Result<Refused, PageError> {
+        let wrong = match error {
+            Error::Invalid { errors, .. } => {
+                errors.into_iter().map(|error| (error.field, sentence(&error.message))).collect()
+            }
+            error @ (Error::Refused { .. } | Error::Conflict { .. } | Error::TooMany { .. }) => {
+                vec![(String::new(), sentence(&error.to_string()))]
+            }
+            error => return Err(error.into()),
+        };
+        Ok(Refused { wrong, fields })
+    }
+
+    /// What is wrong with a field; empty when nothing is.
+    pub(crate) fn of(&self, field: &str) -> String {
+        let found = self.wrong.iter().filter(|(place, _)| place == field).map(|(_, text)| text.as_str());
+        found.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What is wrong besides these fields.
+    pub(crate) fn besides(&self, fields: &[&str]) -> String {
+        let other = self.wrong.iter().filter(|(place, _)| !fields.contains(&place.as_str()));
+        let text = other.map(|(place, text)| match place.is_empty() {
+            true => text.clone(),
+            false => format!("{place}: {text}"),
+        });
+        text.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What was typed into a field.
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.fields.text(field)
+    }
+
+    /// Whether a box of a group was ticked.
+    pub(crate) fn ticked(&self, field: &str, value: &str) -> bool {
+        self.fields.all(field).any(|given| given == value)
+    }
+
+    /// The status of a page with this on it.
+    pub(crate) fn status(&self) -> StatusCode {
+        if self.wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY }
     }
 }
 

@@ -59,6 +59,15 @@ impl Moment {
         Moment { iso: at.to_string(), ago: ago(at, now) }
     }
 
+    /// Of a time to come.
+    pub(crate) fn until(at: Timestamp, now: Timestamp) -> Moment {
+        let days = (at.0 - now.0).max(0) / DAY_MS;
+        Moment {
+            iso: at.to_string(),
+            ago: format!("in {}", counted(usize::try_from(days).unwrap_or(0), "day")),
+        }
+    }
+
     /// Of a text as the API writes times; the text itself where it is none.
     pub(crate) fn parse(text: &str, now: Timestamp) -> Moment {
         match Timestamp::parse(text) {

@@ -6,43 +6,71 @@
 //! small script make them quicker to use.
 
 mod assets;
+mod audit;
 mod chart;
+mod devices;
 mod error;
+mod events;
 mod form;
 mod format;
 pub mod gallery;
 mod here;
 mod integrations;
 mod page;
+mod products;
+mod secrets;
 mod session;
+mod settings;
 mod sign_in;
+mod team;
 
 use std::{ops::Deref, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn};
+use tokio::sync::Semaphore;
 use tributary_control::Control;
 use tributary_domain::limits;
 
 /// What handlers work with.
 #[derive(Clone)]
-pub(crate) struct Console(Arc<Control>);
+pub(crate) struct Console(Arc<Parts>);
+
+struct Parts {
+    control: Control,
+    /// Places for open streams.
+    streams: Arc<Semaphore>,
+}
+
+impl Console {
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
+    }
+}
 
 impl Deref for Console {
     type Target = Control;
 
     fn deref(&self) -> &Control {
-        &self.0
+        &self.0.control
     }
 }
 
 /// All pages. What is no page goes to `beyond`, which is the API.
 pub fn router(control: Control, beyond: Router) -> Router {
+    let streams = Arc::new(Semaphore::new(events::OPEN_STREAMS));
     Router::new()
         .merge(sign_in::routes())
         .merge(integrations::routes())
+        .merge(products::routes())
+        .merge(devices::routes())
+        .merge(events::routes())
+        .merge(team::routes())
+        .merge(secrets::routes())
+        .merge(settings::routes())
+        .merge(audit::routes())
         .merge(assets::routes())
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .layer(from_fn(page::headers))
-        .with_state(Console(Arc::new(control)))
+        .with_state(Console(Arc::new(Parts { control, streams })))
         .fallback_service(beyond)
 }

@@ -112,8 +112,7 @@ impl Page {
         let shown = |part: &&(&'static str, &str)| match part.0 {
             "Products" => !self.is_product,
             "Team" => self.is_org || self.is_product,
-            "Audit" => self.is_org,
-            "Secrets" | "Settings" => !self.is_product,
+            "Secrets" | "Audit" | "Settings" => !self.is_product,
             _ => true,
         };
         ALL.iter().filter(shown).map(|(name, path)| (*name, format!("{}/{path}", self.base))).collect()
@@ -146,6 +145,23 @@ impl ProductTabs {
         [("Integrations", "integrations"), ("Devices", "devices"), ("Events", "events"), ("Team", "team")]
             .map(|(name, path)| (name, format!("/products/{}/{path}", self.slug), name == self.now))
             .into()
+    }
+}
+
+/// What was done just before, as the address of the page says it.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub(crate) struct Done {
+    #[serde(default)]
+    pub(crate) done: String,
+}
+
+impl Done {
+    /// The text for it; empty for a word that is not among these.
+    pub(crate) fn says(&self, texts: &[(&str, &str)]) -> String {
+        texts
+            .iter()
+            .find(|(word, _)| *word == self.done)
+            .map_or(String::new(), |(_, text)| (*text).to_owned())
     }
 }
 

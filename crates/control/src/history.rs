@@ -98,6 +98,19 @@ impl Control {
         Ok(History { from, to, total: fill([from, to], rows.iter()), products })
     }
 
+    /// The destinations of a place's owner that sleep at the moment, as `host:port`.
+    ///
+    /// # Errors
+    /// When the place is not the caller's to look at.
+    pub async fn sleeping_destinations(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let place = self.place(actor, key, Action::ListIntegrations).await?;
+        Ok(self.pipeline.sleeping(place.owner()))
+    }
+
     /// What was counted in a product, in buckets; empty ones are left out. Times are rounded down to whole hours.
     ///
     /// # Errors

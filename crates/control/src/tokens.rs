@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
-use tributary_domain::{OrgId, Timestamp, UserId, access::Actor};
+use tributary_domain::{OrgId, Timestamp, UserId, access::Actor, time::DAY_MS};
 use tributary_store::tokens::NewToken;
 
 use crate::{Control, Error, access::hash_token, fields::Fields};
@@ -159,6 +159,26 @@ impl Control {
             scopes: None,
             created_at: now,
             expires_at: Some(now.plus_ms(SESSION_SECONDS * 1_000)),
+        };
+        self.store.insert_token(&new).await?;
+        Ok(token)
+    }
+
+    /// A token for the person's own use with a client, for so many days.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for an API user.
+    pub async fn issue_token(&self, actor: &Actor, days: i64) -> Result<String, Error> {
+        self.person(actor)?;
+        let (token, now) = (self.new_token(), self.now());
+        let new = NewToken {
+            hash: hash_token(&token),
+            refresh_hash: None,
+            user: actor.user,
+            client: CLIENTS[0].0.to_owned(),
+            scopes: None,
+            created_at: now,
+            expires_at: Some(now.plus_ms(days.saturating_mul(DAY_MS))),
         };
         self.store.insert_token(&new).await?;
         Ok(token)

@@ -116,6 +116,15 @@ impl Lanes {
         self.lane(name).state.lock().health = health;
     }
 
+    /// The destinations of an owner that sleep, as `host:port`.
+    pub fn sleeping(&self, owner: Owner) -> Vec<String> {
+        let begin = lane_name(owner, "");
+        let lanes: Vec<Arc<Lane>> = self.0.lanes.lock().values().cloned().collect();
+        let sleeps = |lane: &Arc<Lane>| lane.state.lock().health.sleeps();
+        let own = lanes.iter().filter_map(|lane| Some((lane, lane.name.strip_prefix(&*begin)?)));
+        own.filter(|(lane, _)| sleeps(lane)).map(|(_, destination)| destination.to_owned()).collect()
+    }
+
     /// How many more jobs a lane takes.
     pub fn room(&self, name: &str) -> usize {
         let lane = self.0.lanes.lock().get(name).cloned();

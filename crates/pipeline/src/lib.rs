@@ -32,7 +32,7 @@ use tokio::{
     time::Instant,
 };
 use tributary_domain::{
-    Event, Timestamp, limits,
+    Event, Owner, Timestamp, limits,
     outcome::{AttemptClass, Outcome},
     time::DAY_MS,
 };
@@ -173,6 +173,11 @@ impl Pipeline {
     /// The way in.
     pub fn ingest(&self) -> &Ingest {
         &self.0.ingest
+    }
+
+    /// The destinations of an owner that sleep, as `host:port`.
+    pub fn sleeping(&self, owner: Owner) -> Vec<String> {
+        self.0.lanes.sleeping(owner)
     }
 
     /// The live streams.

@@ -52,11 +52,12 @@ struct Row {
     names: String,
     shared: bool,
     disabled: bool,
+    sleeps: bool,
     today: Counts,
 }
 
 impl Row {
-    fn new(view: &View, place: &Place) -> Row {
+    fn new(view: &View, place: &Place, sleeping: &[String]) -> Row {
         let integration = &view.integration;
         let names: Vec<&str> = view.products.iter().map(|product| product.name.as_str()).collect();
         let executes_on = match (place, &names[..]) {
@@ -77,6 +78,7 @@ impl Row {
             names: names.join(", "),
             shared: integration.is_shared(),
             disabled: shown::is_disabled(integration),
+            sleeps: shown::sleeps(integration, sleeping),
             today: view.today,
         }
     }
@@ -156,11 +158,12 @@ pub(crate) async fn show(
     let found =
         console.list_integrations_page(&here.session.actor, here.key(), &ListParams::of(params)).await?;
     let base = format!("{}/integrations", here.base());
+    let sleeping = console.sleeping_destinations(&here.session.actor, here.key()).await?;
     let next = found.next.map(|next| with(&base, &pairs, "cursor", &next)).unwrap_or_default();
     let table = Table {
         is_org: matches!(here.place, Place::Org(_)),
         is_sandbox: matches!(here.place, Place::Sandbox(_)),
-        rows: found.views.iter().map(|view| Row::new(view, &here.place)).collect(),
+        rows: found.views.iter().map(|view| Row::new(view, &here.place, &sleeping)).collect(),
         heads: heads(&base, &pairs, &filters.order, &here.place),
         next,
         narrowed: pairs.iter().any(|(name, value)| !value.is_empty() && name != "order"),

@@ -8,12 +8,15 @@ mod logs;
 mod merge;
 mod new;
 mod shown;
+mod versions;
 mod view;
 
 use axum::{
     Router,
     routing::{get, post},
 };
+
+pub(crate) use view::origin;
 
 use crate::{
     Console,
@@ -33,12 +36,17 @@ pub(crate) fn routes() -> Router<Console> {
             .route(&format!("{place}/integrations/{{id}}/days"), get(list::days))
             .route(&format!("{place}/integrations/{{id}}/test"), post(view::test))
             .route(&format!("{place}/integrations/{{id}}/state"), post(view::set_state))
+            .route(
+                &format!("{place}/integrations/{{id}}/versions"),
+                get(versions::show).post(versions::restore),
+            )
             .route(&format!("{place}/integrations/{{id}}/delete"), get(view::confirm).post(view::delete));
     }
     let separate = get(edit::separate).post(edit::save_separate);
     let merge = get(merge::show).post(merge::merge);
     router
         .route(&format!("{PRODUCT}/integrations/{{id}}/separate"), separate)
+        .route(&format!("{ORG}/integrations/{{id}}/overrides"), post(view::set_overrides))
         .route(&format!("{ORG}/integrations/duplicates"), get(list::duplicates))
         .route(&format!("{ORG}/integrations/{{id}}/merge"), merge)
 }

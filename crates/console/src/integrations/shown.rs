@@ -36,6 +36,14 @@ pub(crate) fn destination(integration: &Integration) -> String {
     }
 }
 
+/// Whether its destination is among those that sleep (`host:port`). One whose host is a template is not known.
+pub(crate) fn sleeps(integration: &Integration, sleeping: &[String]) -> bool {
+    let url = url::Url::parse(integration.text("url")).ok();
+    let destination =
+        url.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+    destination.is_some_and(|destination| sleeping.contains(&destination))
+}
+
 /// Whether it is switched off.
 pub(crate) fn is_disabled(integration: &Integration) -> bool {
     integration.config.get("disabled") == Some(&Value::Bool(true))

@@ -7,7 +7,13 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Map, Value, json};
-use tributary_control::{Error, history::Counts, integrations::View, place::Place, test_run::TestResult};
+use tributary_control::{
+    Error,
+    history::Counts,
+    integrations::{MemberView, View},
+    place::Place,
+    test_run::TestResult,
+};
 use tributary_domain::{Owner, access::Action, time::date_of};
 
 use super::{logs::LogRow, shown};
@@ -22,6 +28,31 @@ use crate::{
 
 /// What the configuration's list leaves out, since the head of the page says it.
 const SAID_ABOVE: [&str; 5] = ["name", "event", "integration_type", "url", "requestType"];
+
+/// What one product overrides of an integration's parameters.
+struct Overridable {
+    slug: String,
+    product: String,
+    /// Name, default, and the product's own value, empty for none.
+    values: Vec<(String, String, String)>,
+}
+
+fn overridable(view: &View) -> Vec<Overridable> {
+    let Some(Value::Object(declared)) = view.integration.config.get("parameters") else { return Vec::new() };
+    let of = |product: &MemberView| Overridable {
+        slug: product.slug.clone(),
+        product: product.name.clone(),
+        values: declared
+            .iter()
+            .map(|(name, default)| {
+                let own =
+                    product.overrides.as_ref().and_then(|own| own.get(name)).cloned().unwrap_or_default();
+                (name.clone(), shown::text_of(default), own)
+            })
+            .collect(),
+    };
+    view.products.iter().map(of).collect()
+}
 
 /// The history of one product.
 struct ProductDays {
@@ -56,6 +87,9 @@ struct ViewPage {
     method: String,
     url: String,
     disabled: bool,
+    sleeps: bool,
+    version: String,
+    parameters: Vec<Overridable>,
     shared: bool,
     is_org: bool,
     /// The product from which it is looked at: slug and name.
@@ -111,6 +145,8 @@ pub(crate) async fn show(
         "saved" if page.is_org && page.shared => "Saved for all products, from the next event on.",
         "saved" => "Saved. It holds from the next event on.",
         "separated" => "This product has its own integration now; the others stay shared.",
+        "overridden" => "Saved. This product uses its own values; every other change still reaches it.",
+        "restored" => "Restored. It is a new version, and holds from the next event on.",
         "merged" => "Merged. One configuration executes on all these products now.",
         "disabled" => "Disabled. Events are not sent until it is enabled again.",
         "enabled" => "Enabled. It runs from the next event on.",
@@ -129,6 +165,7 @@ async fn page_of(
     let actor = &here.session.actor;
     let view = console.get_integration(actor, here.key(), &here.id).await?;
     let history = console.history(actor, here.key(), &here.id, None).await?;
+    let sleeping = console.sleeping_destinations(actor, here.key()).await?;
     let integration = &view.integration;
     let products = products_of(console, here, &view).await?;
     let logs: Vec<LogRow> = view.logs.iter().flatten().map(|row| LogRow::new(row, here.page.now)).collect();
@@ -159,6 +196,9 @@ async fn page_of(
         method: integration.text("requestType").to_owned(),
         url: integration.text("url").to_owned(),
         disabled: shown::is_disabled(integration),
+        sleeps: shown::sleeps(integration, &sleeping),
+        version: view.version.map(|version| version.to_string()).unwrap_or_default(),
+        parameters: overridable(&view),
         shared: integration.is_shared(),
         is_org,
         product: here.product().map(|product| (product.slug.clone(), product.name.clone())),
@@ -257,6 +297,26 @@ pub(crate) async fn set_state(
     console.replace_integration(actor, here.key(), &here.id, config).await?;
     let done = if disabled { "disabled" } else { "enabled" };
     Ok(Redirect::to(&format!("{}/integrations/{}?done={done}", here.base(), here.id)))
+}
+
+/// Sets what a product overrides. An empty value follows the default.
+pub(crate) async fn set_overrides(
+    State(console): State<Console>,
+    params: RawPathParams,
+    headers: HeaderMap,
+    Signed { session, fields }: Signed,
+) -> Result<Redirect, PageError> {
+    let here = Here::new(&console, session, &params, &headers).await?;
+    let Place::Org(org) = &here.place else { return Err(Error::not_found("page").into()) };
+    let value = |text: &str| if text.is_empty() { Value::Null } else { Value::from(text) };
+    let own: Map<String, Value> = fields
+        .0
+        .iter()
+        .filter_map(|(name, text)| Some((name.strip_prefix("parameter.")?.to_owned(), value(text))))
+        .collect();
+    let body = Map::from_iter([("parameters".to_owned(), Value::Object(own))]);
+    console.add_product(&here.session.actor, &org.slug, &here.id, fields.text("product"), body).await?;
+    Ok(Redirect::to(&format!("{}/integrations/{}?done=overridden", here.base(), here.id)))
 }
 
 #[derive(Template)]

@@ -1,0 +1,151 @@
+//! The live stream of events, and publishing one.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Query, RawPathParams, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use futures_util::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use tributary_control::{place::PlaceKey, publish::NewEvent, streaming::StreamOf};
+use tributary_domain::access::Action;
+
+use crate::{
+    Console,
+    error::PageError,
+    form::{Fields, Refused, Signed},
+    here::{Here, PLACES},
+    page::{Done, Page, ProductTabs, may, render},
+};
+
+/// A byte at least this often, so that nothing between takes the stream for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// Streams that are open at all pages together.
+pub(crate) const OPEN_STREAMS: usize = 1_000;
+
+pub(crate) fn routes() -> Router<Console> {
+    let mut router = Router::new();
+    for place in PLACES {
+        router = router
+            .route(&format!("{place}/events"), get(show).post(publish))
+            .route(&format!("{place}/events/stream"), get(listen));
+    }
+    router
+}
+
+#[derive(Template)]
+#[template(path = "events/live.html")]
+struct LivePage {
+    page: Page,
+    tabs: Option<ProductTabs>,
+    base: String,
+    /// In an organization: the products to publish in; slug and name.
+    products: Vec<(String, String)>,
+    publish_refusal: String,
+    refused: Refused,
+}
+
+async fn page_of(console: &Console, here: &Here, refused: Refused) -> Result<LivePage, PageError> {
+    let products = match here.key() {
+        PlaceKey::Org(org) => console.list_org_products(&here.session.actor, org).await?,
+        _ => Vec::new(),
+    };
+    let refusal = may(console, &here.session, here.key(), Action::SendEvents).await?.err();
+    Ok(LivePage {
+        tabs: ProductTabs::of(&here.place, "Events"),
+        page: match here.product() {
+            Some(product) => here.page.clone().titled("Products", format!("Events of {}", product.name)),
+            None => here.page.clone().titled("Events", "Events"),
+        },
+        base: format!("{}/events", here.base()),
+        products: products.into_iter().map(|product| (product.slug, product.name)).collect(),
+        publish_refusal: refusal.unwrap_or_default(),
+        refused,
+    })
+}
+
+async fn show(
+    State(console): State<Console>,
+    here: Here,
+    Query(done): Query<Done>,
+) -> Result<Response, PageError> {
+    let mut page = page_of(&console, &here, Refused::default()).await?;
+    page.page.notice = done.says(&[("published", "The event is accepted.")]);
+    Ok(render(&page)?.into_response())
+}
+
+async fn publish(
+    State(console): State<Console>,
+    params: RawPathParams,
+    headers: HeaderMap,
+    Signed { session, fields }: Signed,
+) -> Result<Response, PageError> {
+    let here = Here::new(&console, session, &params, &headers).await?;
+    let actor = &here.session.actor;
+    let published = async {
+        let new = NewEvent::read(body_of(&fields))?;
+        match here.key() {
+            PlaceKey::Sandbox => console.publish_sandbox(actor, new).await,
+            PlaceKey::Product(product) => console.publish_product(actor, product, new).await,
+            PlaceKey::Org(org) => match fields.text("product") {
+                "" => console.publish_org(actor, org, new).await,
+                product => console.publish_product(actor, product, new).await,
+            },
+        }
+    };
+    match published.await {
+        // The page goes on listening where a script sent the form.
+        Ok(()) if here.part => Ok(StatusCode::NO_CONTENT.into_response()),
+        Ok(()) => Ok(Redirect::to(&format!("{}/events?done=published", here.base())).into_response()),
+        Err(error) => {
+            let page = page_of(&console, &here, Refused::new(error, fields)?).await?;
+            Ok((page.refused.status(), render(&page)?).into_response())
+        }
+    }
+}
+
+fn body_of(fields: &Fields) -> serde_json::Map<String, serde_json::Value> {
+    fields.body(&["name", "data"])
+}
+
+#[derive(serde::Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    prefix: String,
+}
+
+/// The stream itself. The cookie says who listens, so it is no part of the API.
+async fn listen(
+    State(console): State<Console>,
+    here: Here,
+    Query(Wanted { prefix }): Query<Wanted>,
+) -> Result<Response, PageError> {
+    let of = match here.key() {
+        PlaceKey::Sandbox => StreamOf::Own,
+        PlaceKey::Product(product) => StreamOf::Product(product.to_owned()),
+        PlaceKey::Org(org) => StreamOf::Org(org.to_owned()),
+    };
+    let subscription = console.listen(&here.session.actor, of, prefix).await?;
+    let Ok(place) = Semaphore::try_acquire_owned(Arc::clone(console.streams())) else {
+        return Ok(StatusCode::TOO_MANY_REQUESTS.into_response());
+    };
+    let head = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b":ok\n\n"))]);
+    let events = stream::unfold((subscription, place), |(mut subscription, place)| async move {
+        let bytes = match tokio::time::timeout(KEEP_ALIVE, subscription.next()).await {
+            Ok(event) => event?,
+            Err(_) => Bytes::from_static(b"\n"),
+        };
+        Some((Ok(bytes), (subscription, place)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache, no-store"),
+    ];
+    Ok((headers, Body::from_stream(head.chain(events))).into_response())
+}
