@@ -17,6 +17,7 @@ mod fields;
 pub mod history;
 pub mod integrations;
 pub mod invitations;
+pub mod kinds;
 pub mod listing;
 pub mod merging;
 pub mod moving;

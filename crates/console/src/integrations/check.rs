@@ -17,6 +17,7 @@ use tributary_control::{
 use super::{
     edit::{Wrong, places, read},
     logs::request_text,
+    shown,
 };
 use crate::{
     Console,
@@ -73,11 +74,12 @@ pub(crate) async fn check(
 ) -> Result<Html<String>, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
     let sent = read(&fields, matches!(here.place, Place::Org(_)));
+    let kind = sent.draft.text("integration_type").to_owned();
     let id = fields.text("id");
     let base = format!("{}/integrations", here.base());
     let mut check = Check {
-        wrong: Wrong::new(&sent.errors, sent.tab),
-        places: places(sent.tab, fields.text("integration_type"), &here.place),
+        wrong: Wrong::new(&sent.errors, sent.tab, &kind),
+        places: places(sent.tab, &kind, &here.place),
         none: String::new(),
         products: Vec::new(),
         warnings: Vec::new(),
@@ -119,11 +121,11 @@ pub(crate) async fn check(
             };
             let (missing, wrong): (Vec<_>, Vec<_>) =
                 errors.into_iter().partition(|error| missing(&error.message));
-            check.wrong = Wrong::new(&wrong, sent.tab);
+            check.wrong = Wrong::new(&wrong, sent.tab, &kind);
             check.none = match missing.is_empty() {
                 true => "Mend what is marked to see the requests.".to_owned(),
                 false => {
-                    let names = missing.iter().map(|error| words_of(&error.field)).collect::<Vec<_>>();
+                    let names = missing.iter().map(|error| shown::words_of(&error.field)).collect::<Vec<_>>();
                     format!("The requests appear here once these are filled in: {}.", names.join(", "))
                 }
             };
@@ -134,19 +136,6 @@ pub(crate) async fn check(
         Err(error) => return Err(error.into()),
     }
     render(&check)
-}
-
-/// A field in the words of the form.
-fn words_of(field: &str) -> &str {
-    match field {
-        "url" => "address",
-        "product_ids" => "products",
-        "hub_name" => "hub name",
-        "policy_name" => "policy name",
-        "policy_key" => "policy key",
-        "api_key" => "API key",
-        other => other,
-    }
 }
 
 impl Check {

@@ -2,35 +2,80 @@
 //! switching between them keeps everything, also what the builder has no field for.
 
 use serde_json::{Map, Value};
+use tributary_control::kinds::{self, Field, Shape};
 use tributary_domain::FieldError;
 
 use super::shown::text_of;
 use crate::form::Fields;
 
-/// Fields that the builder shows as a text of their own.
-const TEXTS: [&str; 13] = [
-    "name",
-    "event",
-    "url",
-    "requestType",
-    "deviceID",
-    "responseTopic",
-    "errorResponseTopic",
-    "topic",
-    "hub_name",
-    "policy_name",
-    "policy_key",
-    "api_key",
-    "integration_type",
+/// How the builder shows a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A text.
+    Text,
+    /// May hold a structure: JSON where it begins with a brace or bracket, else text.
+    Structure,
+    /// An object of texts, one `name: value` a line.
+    Lines,
+    /// A box that is off unless ticked.
+    Switch,
+    /// The box that is ticked unless somebody takes the tick away.
+    Certificate,
+}
+
+/// What every kind has.
+const COMMON: [(&str, Part); 12] = [
+    ("integration_type", Part::Text),
+    ("name", Part::Text),
+    ("event", Part::Text),
+    ("requestType", Part::Text),
+    ("deviceID", Part::Text),
+    ("responseTopic", Part::Text),
+    ("errorResponseTopic", Part::Text),
+    ("responseTemplate", Part::Structure),
+    ("disabled", Part::Switch),
+    ("unchunked", Part::Switch),
+    ("dataUrlResponseEvent", Part::Switch),
+    (CHECK_CERTIFICATE, Part::Certificate),
 ];
-/// Fields that may hold a structure: JSON where they begin with a brace or bracket, else text.
-const STRUCTURES: [&str; 2] = ["json", "responseTemplate"];
-/// Objects of texts, one `name: value` a line.
-const LINES: [&str; 3] = ["form", "query", "headers"];
-/// Boxes that are off unless ticked.
-const SWITCHES: [&str; 4] = ["disabled", "noDefaults", "unchunked", "dataUrlResponseEvent"];
-/// The box that is ticked unless somebody takes the tick away.
+/// What webhooks have besides; their bodies, headers and credentials are shown in a way of their own.
+const OF_WEBHOOKS: [(&str, Part); 6] = [
+    ("url", Part::Text),
+    ("json", Part::Structure),
+    ("form", Part::Lines),
+    ("query", Part::Lines),
+    ("headers", Part::Lines),
+    ("noDefaults", Part::Switch),
+];
 const CHECK_CERTIFICATE: &str = "rejectUnauthorized";
+
+/// How the builder shows the fields of another kind than a webhook, in the kind's order. A flag that is on by default is left to
+/// the text of all other fields.
+pub(crate) fn own_parts(kind: &str) -> Vec<(&'static Field, Part)> {
+    let part = |field: &'static Field| {
+        let part = match field.shape {
+            Shape::Text => Part::Text,
+            Shape::ObjectOrText => Part::Structure,
+            Shape::Object => Part::Lines,
+            Shape::Flag if field.name == CHECK_CERTIFICATE => Part::Certificate,
+            Shape::Flag if field.default == Some("true") => return None,
+            Shape::Flag => Part::Switch,
+        };
+        Some((field, part))
+    };
+    kinds::own_fields(kind).iter().filter_map(part).collect()
+}
+
+/// Every field that the builder has for a kind.
+fn parts(kind: &str) -> Vec<(&'static str, Part)> {
+    let mut parts = COMMON.to_vec();
+    match kind {
+        "" | kinds::DEFAULT => parts.extend(OF_WEBHOOKS),
+        other => parts.extend(own_parts(other).iter().map(|(field, part)| (field.name, *part))),
+    }
+    parts
+}
+
 /// The field of everything that the builder has no field for.
 const MORE: &str = "more";
 
@@ -53,28 +98,27 @@ impl Draft {
     pub(crate) fn of(config: &Map<String, Value>) -> Draft {
         let mut draft = Draft::default();
         let mut more = Map::new();
+        let kind = config.get("integration_type").and_then(Value::as_str).unwrap_or_default();
+        let parts = parts(kind);
         for (name, value) in config {
-            let known = name.as_str();
-            match value {
-                Value::String(text) if TEXTS.contains(&known) || STRUCTURES.contains(&known) => {
+            let part = parts.iter().find(|(known, _)| known == name).map(|(_, part)| *part);
+            match (part, value) {
+                (Some(Part::Text | Part::Structure), Value::String(text)) => draft.set(name, text.clone()),
+                (Some(Part::Structure), Value::Object(_)) => draft.set(name, text_of(value)),
+                (Some(Part::Lines), Value::Object(object)) => draft.set(name, lines_of(object)),
+                (Some(Part::Switch | Part::Certificate), Value::Bool(on)) => {
+                    draft.set(name, if *on { "on" } else { "" }.to_owned());
+                }
+                (None, Value::String(text)) if is_webhook(kind) && name == "body" => {
                     draft.set(name, text.clone());
                 }
-                Value::String(text) if known == "body" => draft.set(name, text.clone()),
-                Value::Object(_) if STRUCTURES.contains(&known) => draft.set(name, text_of(value)),
-                Value::Object(object) if LINES.contains(&known) => draft.set(name, lines_of(object)),
-                Value::Bool(on) if SWITCHES.contains(&known) => {
-                    draft.set(name, if *on { "on" } else { "" }.to_owned());
-                }
-                Value::Bool(on) if known == CHECK_CERTIFICATE => {
-                    draft.set(name, if *on { "on" } else { "" }.to_owned());
-                }
-                Value::Object(auth) if known == "auth" && is_plain_auth(auth) => {
+                (None, Value::Object(auth)) if is_webhook(kind) && name == "auth" && is_plain_auth(auth) => {
                     for (part, value) in auth {
                         draft.set(&format!("auth.{part}"), text_of(value));
                     }
                 }
-                other => {
-                    more.insert(name.clone(), other.clone());
+                _ => {
+                    more.insert(name.clone(), value.clone());
                 }
             }
         }
@@ -93,8 +137,7 @@ impl Draft {
         let kind = draft.body_kind().to_owned();
         // Only the chosen kind of body counts; the others keep what was typed for as long as the page stands.
         for other in ["json", "form", "body"] {
-            let is_webhook = matches!(draft.text("integration_type"), "" | "Webhook");
-            if is_webhook && other != kind {
+            if is_webhook(draft.text("integration_type")) && other != kind {
                 draft.set(other, String::new());
             }
         }
@@ -129,46 +172,39 @@ impl Draft {
     /// The configuration; the fields that cannot be read beside it.
     pub(crate) fn config(&self) -> (Map<String, Value>, Vec<FieldError>) {
         let (mut config, mut errors) = (Map::new(), Vec::new());
-        for name in TEXTS {
-            insert(&mut config, name, self.text(name));
-        }
-        if self.body_kind() == "body" {
-            insert(&mut config, "body", self.text("body"));
-        }
-        for name in STRUCTURES {
+        let kind = self.text("integration_type");
+        for (name, part) in parts(kind) {
             let text = self.text(name);
-            match serde_json::from_str::<Value>(text) {
-                Ok(value @ (Value::Object(_) | Value::Array(_))) => {
-                    config.insert(name.to_owned(), value);
+            match part {
+                Part::Text => insert(&mut config, name, text),
+                Part::Structure => match serde_json::from_str::<Value>(text) {
+                    Ok(value @ (Value::Object(_) | Value::Array(_))) => {
+                        config.insert(name.to_owned(), value);
+                    }
+                    // What is no JSON may be after rendering, so it is kept as a text; the preview tells.
+                    _ => insert(&mut config, name, text),
+                },
+                Part::Lines => match read_lines(text) {
+                    Ok(object) if object.is_empty() => {}
+                    Ok(object) => {
+                        config.insert(name.to_owned(), Value::Object(object));
+                    }
+                    Err(why) => errors.push(FieldError::new(name, why)),
+                },
+                Part::Switch if self.on(name) => {
+                    config.insert(name.to_owned(), Value::Bool(true));
                 }
-                // What is no JSON may be after rendering, so it is kept as a text; the preview tells.
-                _ => insert(&mut config, name, text),
-            }
-        }
-        for name in LINES {
-            match read_lines(self.text(name)) {
-                Ok(object) if object.is_empty() => {}
-                Ok(object) => {
-                    config.insert(name.to_owned(), Value::Object(object));
+                Part::Certificate if !self.on(name) => {
+                    config.insert(name.to_owned(), Value::Bool(false));
                 }
-                Err(why) => errors.push(FieldError::new(name, why)),
+                Part::Switch | Part::Certificate => {}
             }
         }
-        for name in SWITCHES {
-            if self.on(name) {
-                config.insert(name.to_owned(), Value::Bool(true));
+        if is_webhook(kind) {
+            if self.body_kind() == "body" {
+                insert(&mut config, "body", self.text("body"));
             }
-        }
-        if !self.on(CHECK_CERTIFICATE) {
-            config.insert(CHECK_CERTIFICATE.to_owned(), Value::Bool(false));
-        }
-        let auth: Map<String, Value> = ["username", "password"]
-            .into_iter()
-            .map(|part| (part.to_owned(), Value::from(self.text(&format!("auth.{part}")))))
-            .filter(|(_, value)| value.as_str() != Some(""))
-            .collect();
-        if !auth.is_empty() {
-            config.insert("auth".to_owned(), Value::Object(auth));
+            self.insert_auth(&mut config);
         }
         match read_object(self.text(MORE)) {
             Ok(more) => {
@@ -180,6 +216,22 @@ impl Draft {
         }
         (config, errors)
     }
+
+    fn insert_auth(&self, config: &mut Map<String, Value>) {
+        let auth: Map<String, Value> = ["username", "password"]
+            .into_iter()
+            .map(|part| (part.to_owned(), Value::from(self.text(&format!("auth.{part}")))))
+            .filter(|(_, value)| value.as_str() != Some(""))
+            .collect();
+        if !auth.is_empty() {
+            config.insert("auth".to_owned(), Value::Object(auth));
+        }
+    }
+}
+
+/// Whether a kind is that of webhooks, which an integration that names none is.
+pub(crate) fn is_webhook(kind: &str) -> bool {
+    matches!(kind, "" | kinds::DEFAULT)
 }
 
 fn insert(config: &mut Map<String, Value>, name: &str, text: &str) {
@@ -255,6 +307,7 @@ mod tests {
             json!({"event": "e", "url": "u", "auth": {"bearer": "[[SENSITIVE]]"}, "my": {"own": [1]}, "n": 1}),
             json!({"event": "e", "integration_type": "AzureIotHub", "hub_name": "h", "policy_name": "p",
                 "policy_key": "[[SENSITIVE]]", "json": {"a": "b"}}),
+            json!({"event": "e", "integration_type": "GoogleCloudPubSub", "topic": "projects/p/topics/t", "url": "kept"}),
             json!({"event": "e", "url": "u", "query": {"a": "{{{b}}}", "c": 5}, "responseTemplate": "{{{x}}}"}),
         ] {
             let config = object(config);

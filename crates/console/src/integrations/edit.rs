@@ -11,7 +11,7 @@ use tributary_control::{Error, integrations::View, place::Place};
 use tributary_domain::{FieldError, access::Action};
 
 use super::{
-    draft::{Draft, Tab, read_object},
+    draft::{Draft, Part, Tab, is_webhook, own_parts, read_object},
     shown,
 };
 use crate::{
@@ -45,21 +45,20 @@ pub(crate) struct Wrong(pub(crate) Vec<(String, String)>);
 const COMMON: [&str; 6] =
     ["name", "event", "responseTopic", "errorResponseTopic", "responseTemplate", "more"];
 const OF_WEBHOOKS: [&str; 8] = ["url", "requestType", "json", "form", "body", "query", "headers", "auth"];
-const OF_PUBSUB: [&str; 1] = ["topic"];
-const OF_AZURE: [&str; 4] = ["hub_name", "policy_name", "policy_key", "json"];
-const OF_MAPS: [&str; 1] = ["api_key"];
+
+/// The fields of a kind's own that have such a place.
+fn own_places(kind: &str) -> Vec<&'static str> {
+    match is_webhook(kind) {
+        true => OF_WEBHOOKS.to_vec(),
+        false => own_parts(kind).iter().map(|(field, _)| field.name).collect(),
+    }
+}
 
 /// The places of a form.
 pub(super) fn places(tab: Tab, kind: &str, place: &Place) -> Vec<&'static str> {
-    let own: &[&str] = match kind {
-        "GoogleCloudPubSub" => &OF_PUBSUB,
-        "AzureIotHub" => &OF_AZURE,
-        "GoogleMaps" => &OF_MAPS,
-        _ => &OF_WEBHOOKS,
-    };
     let mut places: Vec<&str> = match tab {
         Tab::Json => vec!["config"],
-        Tab::Builder => COMMON.iter().chain(own).copied().collect(),
+        Tab::Builder => COMMON.into_iter().chain(own_places(kind)).collect(),
     };
     match place {
         Place::Org(_) => places.push("product_ids"),
@@ -71,12 +70,11 @@ pub(super) fn places(tab: Tab, kind: &str, place: &Place) -> Vec<&'static str> {
 
 impl Wrong {
     /// Sorts errors to the places of a form; what has no place of its own stands beside the text of all other fields.
-    pub(crate) fn new(errors: &[FieldError], tab: Tab) -> Wrong {
+    pub(crate) fn new(errors: &[FieldError], tab: Tab, kind: &str) -> Wrong {
+        let own = own_places(kind);
         let place = |error: &FieldError| {
             let field = error.field.split(['.', '[']).next().unwrap_or_default();
-            let is_known = [&COMMON[..], &OF_WEBHOOKS, &OF_PUBSUB, &OF_AZURE, &OF_MAPS, &["deviceID"]]
-                .iter()
-                .any(|fields| fields.contains(&field));
+            let is_known = field == "deviceID" || COMMON.contains(&field) || own.contains(&field);
             match (tab, field) {
                 (_, "product_ids" | "config") => (field.to_owned(), sentence(&error.message)),
                 (Tab::Json, _) => ("config".to_owned(), error.to_string()),
@@ -124,7 +122,27 @@ struct Editor {
 
 impl Editor {
     fn is_webhook(&self) -> bool {
-        self.kind == "Webhook"
+        is_webhook(&self.kind)
+    }
+
+    /// The fields of a kind other than a webhook: name, label, help, and whether it is a text, an area or a box.
+    fn own(&self) -> Vec<(&'static str, String, &'static str, &'static str)> {
+        let look = |part| match part {
+            Part::Text => Some("text"),
+            Part::Structure | Part::Lines => Some("area"),
+            Part::Switch => Some("box"),
+            Part::Certificate => None,
+        };
+        let own = own_parts(&self.kind).into_iter();
+        own.filter_map(|(field, part)| {
+            Some((field.name, shown::label_of(field.name), field.help, look(part)?))
+        })
+        .collect()
+    }
+
+    /// Whether it checks the certificate of its destination, so that this can be switched off.
+    fn checks_certificate(&self) -> bool {
+        self.is_webhook() || own_parts(&self.kind).iter().any(|(_, part)| *part == Part::Certificate)
     }
 
     /// Lines that a field is high: what stands in it and one more.
@@ -335,7 +353,7 @@ async fn write(
     let go = fields.text("go");
     if ["builder", "json"].contains(&go) {
         let readable = sent.errors.is_empty();
-        let wrong = Wrong::new(&sent.errors, sent.tab);
+        let wrong = Wrong::new(&sent.errors, sent.tab, sent.draft.text("integration_type"));
         if readable {
             sent.tab = if go == "json" { Tab::Json } else { Tab::Builder };
         }
@@ -365,7 +383,9 @@ async fn write(
             let to = format!("{}/integrations/{}?done={done}", here.base(), shown::id(&view));
             return Ok(Redirect::to(&to).into_response());
         }
-        Err(Error::Invalid { errors, .. }) => (Wrong::new(&errors, sent.tab), String::new()),
+        Err(Error::Invalid { errors, .. }) => {
+            (Wrong::new(&errors, sent.tab, sent.draft.text("integration_type")), String::new())
+        }
         Err(error @ (Error::Refused { .. } | Error::Conflict { .. } | Error::Unavailable)) => {
             (Wrong::default(), sentence(&error.to_string()))
         }

@@ -10,6 +10,7 @@ use tributary_control::{
     Error,
     history::Counts,
     integrations::{MemberView, View},
+    kinds,
     listing::ListParams,
     place::{Place, PlaceKey},
 };
@@ -57,6 +58,11 @@ struct Row {
 }
 
 impl Row {
+    /// The letter of its kind's mark.
+    fn letter(&self) -> char {
+        self.kind.chars().next().unwrap_or('?')
+    }
+
     fn new(view: &View, place: &Place, sleeping: &[String]) -> Row {
         let integration = &view.integration;
         let names: Vec<&str> = view.products.iter().map(|product| product.name.as_str()).collect();
@@ -180,9 +186,10 @@ pub(crate) async fn show(
     let page = ListPage {
         is_org: table.is_org,
         tabs: ProductTabs::of(&here.place, "Integrations"),
-        kinds: ["Webhook", "GoogleCloudPubSub", "AzureIotHub", "GoogleMaps"]
+        kinds: kinds::known_names()
+            .into_iter()
             .map(|kind| (kind.to_owned(), shown::kind_name(kind).to_owned()))
-            .to_vec(),
+            .collect(),
         page: match here.product() {
             Some(product) => here.page.clone().titled("Products", format!("{} integrations", product.name)),
             None => here.page.clone().titled("Integrations", "Integrations"),

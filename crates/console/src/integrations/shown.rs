@@ -1,7 +1,7 @@
 //! An integration in the words of pages.
 
 use serde_json::Value;
-use tributary_control::integrations::View;
+use tributary_control::{integrations::View, kinds};
 use tributary_domain::integration::Integration;
 
 use crate::format::host_of;
@@ -22,17 +22,40 @@ pub(crate) fn kind_name(kind: &str) -> &str {
         "GoogleCloudPubSub" => "Google Pub/Sub",
         "AzureIotHub" => "Azure IoT Hub",
         "GoogleMaps" => "Google Maps",
+        "AwsSqs" => "Amazon SQS",
+        "AwsKinesis" => "Amazon Kinesis",
+        "AwsEventBridge" => "Amazon EventBridge",
+        "Mqtt" => "MQTT",
+        "Nats" => "NATS",
         other => other,
     }
 }
 
-/// Where it sends to, in short.
+/// A field of a configuration in words.
+pub(crate) fn words_of(field: &str) -> String {
+    match field {
+        "url" => "address".to_owned(),
+        "product_ids" => "products".to_owned(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// A field of a configuration as the label of a form.
+pub(crate) fn label_of(field: &str) -> String {
+    let words = words_of(field);
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Where it sends to, in short: the host of its address, or what its kind asks for first.
 pub(crate) fn destination(integration: &Integration) -> String {
-    match integration.text("integration_type") {
-        "GoogleCloudPubSub" => integration.text("topic").rsplit('/').next().unwrap_or_default().to_owned(),
-        "AzureIotHub" => integration.text("hub_name").to_owned(),
-        "GoogleMaps" => "Geolocation API".to_owned(),
-        _ => host_of(integration.text("url")).to_owned(),
+    let kind = integration.text("integration_type");
+    let required = kinds::own_fields(kind).iter().find(|field| field.required && !field.sensitive);
+    let text = integration.text(required.map_or("url", |field| field.name));
+    match text {
+        "" => kind_name(kind).to_owned(),
+        text if text.contains("://") => host_of(text).to_owned(),
+        text => text.rsplit('/').next().unwrap_or_default().to_owned(),
     }
 }
 
