@@ -11,7 +11,7 @@ use crate::integration::{Config, FieldError};
 pub const MASK: &str = "[[SENSITIVE]]";
 
 /// Fields whose whole value is sensitive.
-const FIELDS: [&str; 2] = ["policy_key", "api_key"];
+const FIELDS: [&str; 3] = ["policy_key", "api_key", "password"];
 /// Entries of `auth` that are sensitive.
 const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
 /// Entries of `signing` that are sensitive.
@@ -24,7 +24,8 @@ pub type Sealed = BTreeMap<String, Value>;
 /// `X-…-Secret`, and the names that services use for their keys without `X-` (`DD-API-KEY`, `apikey`), in any case.
 pub fn is_sensitive_header(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase();
-    let named = ["authorization", "proxy-authorization", "cookie", "apikey"].contains(&name.as_str())
+    let named = ["authorization", "proxy-authorization", "cookie", "apikey", "password"]
+        .contains(&name.as_str())
         || ["api-key", "project-key", "-token", "-secret"].iter().any(|end| name.ends_with(end));
     named || (name.starts_with("x-") && ["key", "token", "secret"].iter().any(|end| name.ends_with(end)))
 }
@@ -139,6 +140,7 @@ mod tests {
         for (given, shown) in [
             (json!({"policy_key": "k", "policy_name": "n"}), json!({"policy_key": MASK, "policy_name": "n"})),
             (json!({"api_key": "k"}), json!({"api_key": MASK})),
+            (json!({"username": "u", "password": "p"}), json!({"username": "u", "password": MASK})),
             (
                 json!({"parameters": {"SITE": "eu", "API_KEY": "k", "KEYS": "l"}}),
                 json!({"parameters": {"SITE": "eu", "API_KEY": MASK, "KEYS": "l"}}),

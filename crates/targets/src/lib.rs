@@ -4,6 +4,7 @@
 //! [`Variables`] into a [`Message`] and sends it. It never reads the store, never decides on retries and never counts:
 //! it gives back an [`Attempt`].
 
+mod broker;
 mod fields;
 pub mod google_account;
 mod json;

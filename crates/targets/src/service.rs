@@ -11,7 +11,7 @@ use crate::{Attempt, Endpoint, Message, Reply, net::Via, text::percent};
 const EXPLANATION_BYTES: usize = 300;
 
 /// What stands for a credential.
-const MASK: &str = "[[SENSITIVE]]";
+pub(crate) const MASK: &str = "[[SENSITIVE]]";
 
 /// A credential. It is never shown, and is put into a request only when that is sent.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 pub mod azure_iot_hub;
 pub mod google_maps;
 pub mod google_pubsub;
+pub mod mqtt;
 pub mod webhook;
 
 use serde_json::Value;
@@ -15,6 +16,7 @@ pub const ALL: &[&'static dyn Kind] = &[
     &google_maps::GoogleMapsKind,
     &azure_iot_hub::AzureIotHubKind,
     &google_pubsub::GooglePubSubKind,
+    &mqtt::MqttKind,
 ];
 
 /// The kind of an integration that names none.

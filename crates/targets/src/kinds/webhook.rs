@@ -9,7 +9,7 @@ mod headers;
 mod pairs;
 mod payload;
 mod signing;
-mod tls;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tributary_domain::{limits, outcome::AttemptClass};
 
-use super::{AddressPolicy, OwnTls, Resolve, SystemResolver, connect::Connector, failure, tls};
+use super::{AddressPolicy, OwnTls, Resolve, SystemResolver, connect::Connector, failure, tls, wire::Wires};
 use crate::{Attempt, Message, Reply};
 
 /// How long a delivery may take in all (contract 4.3).
@@ -65,7 +65,8 @@ pub struct Clients {
     operator: HttpClient,
     /// What the clients of [`OwnTls`] are made from, but for its TLS.
     connector: Connector,
-    timeout: Duration,
+    pub(super) wires: Wires,
+    pub(super) timeout: Duration,
 }
 
 pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
@@ -108,6 +109,7 @@ impl Clients {
             checked: client(checked.clone()),
             any_certificate: client(connector(false, &settings.addresses)?),
             operator: client(connector(true, &everywhere)?),
+            wires: Wires::new(&checked)?,
             connector: checked,
             timeout: settings.timeout,
         })
@@ -188,13 +190,17 @@ fn request(message: &Message) -> Result<Request<Full<Bytes>>, String> {
     Ok(request)
 }
 
-/// What HTTP itself adds to the headers of a message when it is sent: the host, and the length of the body.
+/// What HTTP itself adds to the headers of a message when it is sent: the host, and the length of the body. Other protocols
+/// add nothing.
 ///
 /// # Errors
 /// When the message cannot be sent, the text of the final error outcome that sending it would be.
 pub fn added_headers(message: &Message) -> Result<Vec<(&'static str, String)>, String> {
-    let request = request(message)?;
     let mut added = Vec::new();
+    if !message.url.starts_with("http") {
+        return Ok(added);
+    }
+    let request = request(message)?;
     if let Some(host) = request.uri().host() {
         let port = request.uri().port_u16();
         let usual = match request.uri().scheme_str() {

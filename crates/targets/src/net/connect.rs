@@ -66,15 +66,16 @@ impl Connector {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let stream = self.reach(host, port).await?;
+        if secure { encrypted(&self.tls, host, stream).await } else { Ok(Stream::Plain(stream)) }
+    }
+
+    /// Connects to a checked address of the host.
+    pub(super) async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let addresses = self.allowed(self.addresses(host).await?)?;
         let stream = first_connected(addresses.iter().map(|ip| SocketAddr::new(*ip, port))).await?;
         stream.set_nodelay(true)?;
-        if !secure {
-            return Ok(Stream::Plain(stream));
-        }
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::NotFound)?;
-        let stream = self.tls.connect(name, stream).await?;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(stream)
     }
 
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
@@ -94,6 +95,16 @@ impl Connector {
             _ => Ok(addresses),
         }
     }
+}
+
+/// Begins TLS with the host.
+pub(super) async fn encrypted(
+    tls: &TlsConnector,
+    host: &str,
+    stream: TcpStream,
+) -> Result<Stream, ConnectError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::NotFound)?;
+    Ok(Stream::Tls(Box::new(tls.connect(name, stream).await?)))
 }
 
 /// Connects to whichever address answers first, beginning with the first; the first address's error when none does.
@@ -119,9 +130,9 @@ async fn first_connected(addresses: impl Iterator<Item = SocketAddr>) -> io::Res
 
 /// A connection, encrypted or not.
 pub(super) enum Stream {
-    /// http
+    /// http and its like
     Plain(TcpStream),
-    /// https
+    /// https and its like
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -32,9 +32,23 @@ pub(super) enum ConnectError {
 }
 
 /// The attempt that ended in an error that may pass.
-pub(super) fn passing(text: impl Into<String>) -> Attempt {
+pub(crate) fn passing(text: impl Into<String>) -> Attempt {
     let class = AttemptClass::Passing { retry_after_ms: None };
     Attempt { class, error: Some(text.into()), reply: None }
+}
+
+/// The attempt for which there was no connection.
+pub(super) fn unconnected(error: &ConnectError) -> Attempt {
+    let failed = passing(error.to_string());
+    match error {
+        ConnectError::Refused(_) => Attempt { class: AttemptClass::Final, ..failed },
+        _ => failed,
+    }
+}
+
+/// The attempt that ended with its connection.
+pub(super) fn broken(error: &io::Error) -> Attempt {
+    passing(io_text(error))
 }
 
 /// The attempt that ended in an error of the client.

@@ -5,17 +5,21 @@
 //! proxy is taken from the environment.
 //!
 //! Modules in reading order: [`address`] (the policy), [`resolve`], `connect`, `tls` and `own_tls` (from a name to a connection),
-//! `failure` (errors as Particle words them), `client`.
+//! `failure` (errors as Particle words them), `client`; `wire` and `kept` for protocols other than HTTP.
 
 pub mod address;
 mod client;
 mod connect;
-mod failure;
+pub(crate) mod failure;
+mod kept;
 mod own_tls;
 pub mod resolve;
 mod tls;
+mod wire;
 
 pub use address::{AddressPolicy, Cidr};
 pub use client::{ClientSettings, Clients, DELIVERY_TIMEOUT, Via, added_headers};
+pub(crate) use kept::{Kept, Session};
 pub use own_tls::{OwnTls, OwnTlsPem};
 pub use resolve::{Resolve, SystemResolver};
+pub(crate) use wire::{Reached, Wire};

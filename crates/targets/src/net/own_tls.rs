@@ -60,6 +60,11 @@ impl OwnTls {
         }
     }
 
+    /// The settings for connections other than those of HTTP.
+    pub(super) fn for_wires(&self) -> Arc<ClientConfig> {
+        tls::without_protocols(&self.config)
+    }
+
     /// The client for these settings, made when it is first needed.
     pub(super) fn client(&self, make: impl FnOnce(Arc<ClientConfig>) -> HttpClient) -> &HttpClient {
         self.client.get_or_init(|| make(Arc::clone(&self.config)))

@@ -60,6 +60,13 @@ fn with_roots(
     Ok(Arc::new(config))
 }
 
+/// The same for a protocol that is not negotiated inside TLS.
+pub(super) fn without_protocols(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.clear();
+    Arc::new(config)
+}
+
 /// Takes any certificate (`rejectUnauthorized: false`). The handshake must still be signed with its key.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);

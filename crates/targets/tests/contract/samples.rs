@@ -53,6 +53,20 @@ pub(crate) const SAMPLES: &[Sample] = &[
     },
 ];
 
+/// Kinds that speak another protocol than HTTP: `ADDRESS` stands for where the peer is.
+pub(crate) const BROKERS: &[Sample] = &[Sample {
+    kind: "Mqtt",
+    config: r#"{"url": "mqtt://ADDRESS", "topic": "doors/{{{PARTICLE_DEVICE_ID}}}", "username": "u", "password": "h0sh-pw"}"#,
+    data: "22.5",
+    good_answer: "",
+    sensitive: &[("password", "h0sh-pw")],
+}];
+
+/// Every sample.
+pub(crate) fn all() -> impl Iterator<Item = &'static Sample> {
+    SAMPLES.iter().chain(BROKERS)
+}
+
 impl Sample {
     /// The sample of a kind.
     pub(crate) fn of(kind: &str) -> &'static Sample {
@@ -60,7 +74,8 @@ impl Sample {
     }
 
     pub(crate) fn config(&self, url: &str) -> Config {
-        let mut config: Value = serde_json::from_str(&self.config.replace("URL", url)).unwrap();
+        let mut config: Value =
+            serde_json::from_str(&self.config.replace("URL", url).replace("ADDRESS", address(url))).unwrap();
         config["event"] = "door".into();
         config.as_object().unwrap().clone()
     }
@@ -73,6 +88,11 @@ impl Sample {
         let (event, secrets) = (event(self.data), Secrets::default());
         target.render(&Variables::new(&event, Some(ProductId(7)), None, &secrets))
     }
+}
+
+/// The `host:port` of a url.
+fn address(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
 }
 
 /// An event `door/front` of the device `d 1`.
@@ -90,7 +110,7 @@ pub(crate) fn event(data: &str) -> Event {
     }
 }
 
-fn addresses() -> Arc<AddressPolicy> {
+pub(crate) fn addresses() -> Arc<AddressPolicy> {
     Arc::new(AddressPolicy { allow_private: false, allowed: vec!["127.0.0.1".parse().unwrap()] })
 }
 

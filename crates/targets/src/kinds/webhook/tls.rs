@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The field.
-pub(super) const FIELD: Field = Field {
+pub(crate) const FIELD: Field = Field {
     sensitive: true,
     ..field(
         "tls",
@@ -19,7 +19,7 @@ pub(super) const FIELD: Field = Field {
 
 /// Reads the two fields; values that logs must not show go to `hidden`. Without `tls` the connections are those that
 /// all integrations share.
-pub(super) fn read(reader: &mut Reader<'_>, hidden: &mut Vec<String>) -> (Via, Option<Box<OwnTls>>) {
+pub(crate) fn read(reader: &mut Reader<'_>, hidden: &mut Vec<String>) -> (Via, Option<Box<OwnTls>>) {
     let verify = reader.flag("rejectUnauthorized", true);
     let via = if verify { Via::Checked } else { Via::AnyCertificate };
     let Some(tls) = reader.object("tls") else { return (via, None) };

@@ -1,0 +1,296 @@
+//! What the kinds of message brokers keep to. The peers here say what a broker says to one client; the end-to-end tests have
+//! real ones.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::Notify,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tributary_domain::outcome::AttemptClass;
+use tributary_targets::{AddressPolicy, Attempt, Clients, Settings, kinds, net::ClientSettings};
+
+use crate::{
+    LONG, PASSING, SHORT,
+    samples::{BROKERS, Sample, clients, settings},
+};
+
+/// How a peer takes a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Good,
+    /// It refuses the credentials, and repeats what it got.
+    Refuses,
+    /// It says nothing.
+    Hangs,
+    /// It ends the connection after each message.
+    Hasty,
+}
+
+/// What a peer says when a client has connected.
+fn greeting(_kind: &str) -> &'static [u8] {
+    b""
+}
+
+/// What a peer says to what a client has said; each of a client's packets comes in one piece here.
+fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
+    match kind {
+        "Mqtt" => match (said[0], mood) {
+            (0x10, Mood::Refuses) => vec![0x20, 2, 0, 4],
+            (0x10, _) => vec![0x20, 2, 0, 0],
+            (0x32, _) => {
+                let topic = usize::from(said[3]);
+                vec![0x40, 2, said[4 + topic], said[5 + topic]]
+            }
+            _ => Vec::new(),
+        },
+        other => panic!("what does a broker of {other} say?"),
+    }
+}
+
+struct Peer {
+    address: SocketAddr,
+    connections: AtomicUsize,
+    heard: Mutex<Vec<u8>>,
+    /// Told whenever a connection has ended.
+    ended: Notify,
+}
+
+impl Peer {
+    async fn start(kind: &'static str, mood: Mood) -> Arc<Peer> {
+        Peer::start_with(kind, mood, None).await
+    }
+
+    async fn start_with(kind: &'static str, mood: Mood, tls: Option<TlsAcceptor>) -> Arc<Peer> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = Arc::new(Peer {
+            address: listener.local_addr().unwrap(),
+            connections: AtomicUsize::new(0),
+            heard: Mutex::default(),
+            ended: Notify::new(),
+        });
+        let running = Arc::clone(&peer);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                running.connections.fetch_add(1, Ordering::SeqCst);
+                let (peer, tls) = (Arc::clone(&running), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => peer.speak(stream, kind, mood).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                peer.speak(stream, kind, mood).await;
+                            }
+                        }
+                    }
+                    peer.ended.notify_one();
+                });
+            }
+        });
+        peer
+    }
+
+    async fn speak(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, kind: &str, mood: Mood) {
+        let mut buffer = vec![0; 64 * 1024];
+        if mood != Mood::Hangs {
+            stream.write_all(greeting(kind)).await.unwrap();
+        }
+        let mut answers = 0;
+        loop {
+            let length = stream.read(&mut buffer).await.unwrap_or(0);
+            if length == 0 {
+                return;
+            }
+            self.heard.lock().extend(&buffer[..length]);
+            if mood != Mood::Hangs && stream.write_all(&answer(kind, mood, &buffer[..length])).await.is_err()
+            {
+                return;
+            }
+            answers += 1;
+            if mood == Mood::Hasty && answers == 2 {
+                return;
+            }
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a connection has ended.
+    async fn ended(&self) {
+        timeout(LONG, self.ended.notified()).await.expect("a connection ends");
+    }
+}
+
+async fn attempt(sample: &Sample, address: &str, time: Duration) -> Attempt {
+    let target = sample.compile(&settings(None), address).unwrap();
+    let message = sample.render(&*target).unwrap();
+    target.send(&message, &clients(time)).await
+}
+
+#[tokio::test]
+async fn a_message_that_the_broker_takes_is_a_success_and_connections_are_used_again() {
+    for sample in BROKERS {
+        let peer = Peer::start(sample.kind, Mood::Good).await;
+        let target = sample.compile(&settings(None), &peer.url()).unwrap();
+        let message = sample.render(&*target).unwrap();
+        assert_eq!(message.destination, peer.address.to_string(), "{}", sample.kind);
+        let clients = clients(LONG);
+        for _ in 0..3 {
+            let attempt = target.send(&message, &clients).await;
+            assert_eq!((attempt.class, attempt.error), (AttemptClass::Success, None), "{}", sample.kind);
+        }
+        assert_eq!(peer.connections(), 1, "{}", sample.kind);
+        let heard = peer.heard.lock().clone();
+        let times = heard.windows(4).filter(|four| *four == b"22.5").count();
+        assert_eq!(times, 3, "{}", sample.kind);
+        // Without further messages the connection is ended by itself.
+        peer.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn many_messages_at_once_have_a_connection_each() {
+    for sample in BROKERS {
+        let peer = Peer::start(sample.kind, Mood::Good).await;
+        let target = sample.compile(&settings(None), &peer.url()).unwrap();
+        let (message, clients) = (sample.render(&*target).unwrap(), clients(LONG));
+        let all = (0..8).map(|_| target.send(&message, &clients));
+        for attempt in futures_util::future::join_all(all).await {
+            assert_eq!(attempt.error, None, "{}", sample.kind);
+        }
+        assert!((1..=8).contains(&peer.connections()), "{}: {}", sample.kind, peer.connections());
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_are_a_final_error_that_does_not_show_them() {
+    for sample in BROKERS {
+        let peer = Peer::start(sample.kind, Mood::Refuses).await;
+        let target = sample.compile(&settings(None), &peer.url()).unwrap();
+        let message = sample.render(&*target).unwrap();
+        let attempt = target.send(&message, &clients(LONG)).await;
+        assert_eq!(attempt.class, AttemptClass::Final, "{}: {attempt:?}", sample.kind);
+        let error = attempt.error.clone().unwrap();
+        assert!(error.contains(" from 127.0.0.1: "), "{}: {error}", sample.kind);
+        for (field, value) in sample.sensitive {
+            let heard = peer.heard.lock().clone();
+            assert!(String::from_utf8_lossy(&heard).contains(value), "{}: it is sent", sample.kind);
+            assert!(!format!("{message:?}{attempt:?}").contains(value), "{}: {attempt:?}", sample.kind);
+            assert!(target.sensitive_values().iter().any(|known| known == value), "{}: {field}", sample.kind);
+            let kind = kinds::find(sample.kind).unwrap();
+            assert!(kinds::fields(kind).any(|known| known.name == *field && known.sensitive));
+            let masked = tributary_domain::sensitive::mask(&sample.config(&peer.url()));
+            assert!(!Value::Object(masked).to_string().contains(value), "{}: {field}", sample.kind);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_times_out_may_be_tried_again_and_is_left() {
+    for sample in BROKERS {
+        let peer = Peer::start(sample.kind, Mood::Hangs).await;
+        let attempt = attempt(sample, &peer.url(), SHORT).await;
+        assert_eq!(attempt.class, PASSING, "{}", sample.kind);
+        assert_eq!(attempt.error.as_deref(), Some("ESOCKETTIMEDOUT"), "{}", sample.kind);
+        // Nothing of the attempt is left.
+        peer.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_may_be_tried_again() {
+    for sample in BROKERS {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let attempt = attempt(sample, &url, LONG).await;
+        assert_eq!(attempt.class, PASSING, "{}", sample.kind);
+        assert_eq!(attempt.error.as_deref(), Some("ECONNREFUSED"), "{}", sample.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_broker_has_ended_is_not_used_again() {
+    for sample in BROKERS {
+        let peer = Peer::start(sample.kind, Mood::Hasty).await;
+        let target = sample.compile(&settings(None), &peer.url()).unwrap();
+        let (message, clients) = (sample.render(&*target).unwrap(), clients(LONG));
+        for _ in 0..3 {
+            let attempt = target.send(&message, &clients).await;
+            assert_eq!(attempt.error, None, "{}", sample.kind);
+            peer.ended().await;
+        }
+        assert_eq!(peer.connections(), 3, "{}", sample.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_private_address_is_refused_when_it_is_written_and_when_it_is_rendered() {
+    for sample in BROKERS {
+        let policy = Arc::new(AddressPolicy::default());
+        let strict = Settings { addresses: Arc::clone(&policy), ..Settings::default() };
+        let errors = sample.compile(&strict, "http://127.0.0.1:9").err().unwrap();
+        assert!(errors[0].message.contains("loopback"), "{}: {errors:?}", sample.kind);
+        let rendered = sample.compile(&strict, "http://127.0.0.1{{{nothing}}}:9").unwrap();
+        let message = sample.render(&*rendered).unwrap();
+        let clients = Clients::new(&ClientSettings { timeout: LONG, addresses: policy }).unwrap();
+        let attempt = rendered.send(&message, &clients).await;
+        assert_eq!(attempt.class, AttemptClass::Final, "{}", sample.kind);
+        let error = attempt.error.unwrap();
+        assert!(error.starts_with("EADDRNOTALLOWED: 127.0.0.1"), "{}: {error}", sample.kind);
+    }
+}
+
+/// A certificate for 127.0.0.1 that signs itself, and a server that has it.
+fn tls() -> (String, TlsAcceptor) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = builder.unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    (certificate.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn certificates_are_checked_against_the_integration_s_own_authorities_too() {
+    for sample in BROKERS {
+        let (pem, acceptor) = tls();
+        let peer = Peer::start_with(sample.kind, Mood::Good, Some(acceptor)).await;
+        let error = async |change: Value| {
+            let mut config = sample.config(&peer.url());
+            let url = config["url"].as_str().unwrap();
+            config["url"] = url.replace("mqtt:", "mqtts:").replace("nats:", "tls:").into();
+            config.extend(change.as_object().unwrap().clone());
+            let kind = kinds::find(sample.kind).unwrap();
+            let target = kind.compile(&config, &settings(None)).unwrap();
+            let message = sample.render(&*target).unwrap();
+            target.send(&message, &clients(LONG)).await.error
+        };
+        let unknown = error(json!({})).await.unwrap();
+        assert!(unknown.contains("self-signed"), "{}: {unknown}", sample.kind);
+        assert_eq!(error(json!({"tls": {"ca": pem}})).await, None, "{}", sample.kind);
+        assert_eq!(error(json!({"rejectUnauthorized": false})).await, None, "{}", sample.kind);
+    }
+}
