@@ -1,0 +1,63 @@
+// Ten thousand events through an integration of a broker's kind, and what the books say of them.
+import assert from 'node:assert/strict';
+import { LOOPBACK, Server } from './server.mjs';
+import { pending } from './tally.mjs';
+import { eventually } from './wait.mjs';
+import { newOrg, newProduct, newUser, unique } from './world.mjs';
+
+const BATCH = 1_000;
+/** Delays that span an outage of some seconds, and the sleep of the destination after it. */
+const ENV = { ...LOOPBACK, TRIBUTARY_DELIVERY__RETRY_DELAYS: '1s,2s,3s,4s,5s,6s' };
+
+/** A server with a product. `share(config)` makes an integration of it, `publish(event, from, to)` sends readings in batches. */
+export async function scene(t) {
+  const server = await Server.start(t, ENV);
+  const user = await newUser(server.base);
+  const org = await newOrg(user);
+  const product = await newProduct(user, org);
+  const share = (config) => user.api.want(201, 'POST', `${org.scope}/integrations`, {
+    event: `reading-${unique()}`, ...config, product_ids: [product.id],
+  });
+  const publish = async (event, from, to) => {
+    for (let first = from; first < to; first += BATCH) {
+      const line = (_, n) => JSON.stringify({ name: event, data: JSON.stringify({ n: first + n }) });
+      const body = Array.from({ length: Math.min(BATCH, to - first) }, line).join('\n');
+      const headers = { 'content-type': 'application/x-ndjson' };
+      const answer = await user.api.req('POST', `${product.scope}/events/batch`, { body, headers });
+      assert.equal(answer.body?.ok, true, answer.text.slice(0, 300));
+    }
+  };
+  return { server, user, org, product, share, publish };
+}
+
+/** Waits until `numbers()` has each of 0 … `count` - 1 and the history counts each as a success, and as nothing else. */
+export async function allArrived({ user, org }, integration, count, numbers, within = 30_000) {
+  await eventually(async () => {
+    assert.equal(await pending(user.api), 0, 'deliveries still wait');
+    const { total } = await user.api.history(org.scope, integration.id);
+    assert.deepEqual(total, { success: count, error: 0, skipped: 0 });
+  }, { within, every: 200 });
+  await eventually(() => {
+    const seen = new Set(numbers());
+    assert.equal(seen.size, count, `${count - seen.size} readings have not arrived`);
+  });
+}
+
+/** Checks that one event ends as an error with this text, in the log and as an event, and that `secret` is nowhere. */
+export async function failsWith({ server, user, org, product }, integration, text, secret) {
+  const stream = await user.js.getEventStream({ product: product.id, name: `hook-error/${integration.event}` });
+  const heard = [];
+  stream.on('event', (event) => heard.push(event.data));
+  await user.js.publishEvent({ name: integration.event, data: '{"n":0}', product: product.id });
+  const seen = await eventually(async () => {
+    const found = await user.api.integration(org.scope, integration.id);
+    assert.equal(found.logs.length, 1);
+    assert.match(found.logs[0].error, text);
+    assert.deepEqual(heard, [found.logs[0].error]);
+    return found;
+  });
+  stream.abort?.();
+  for (const shown of [JSON.stringify(seen), JSON.stringify(heard), server.log()]) {
+    assert.ok(!shown.includes(secret), 'the secret is shown nowhere');
+  }
+}

@@ -1,0 +1,60 @@
+// Somebody else's server as a child process: a real peer for a test, in a temporary folder, stopped at the test's end.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { eventually } from './wait.mjs';
+
+const START_MS = 10_000;
+
+/** Where Debian puts a program; `undefined` where it is not installed. */
+export const program = (name) => ['/usr/sbin', '/usr/bin'].map((dir) => path.join(dir, name)).find((file) => existsSync(file));
+
+/** A folder that lasts as long as the test. */
+export async function folder(t, name) {
+  const made = await mkdtemp(path.join(tmpdir(), `tributary-${name}-`));
+  t.after(() => rm(made, { recursive: true, force: true }));
+  return made;
+}
+
+export class Daemon {
+  #child = null;
+
+  /** Starts `file` with `args` and waits until it listens on `port`. */
+  static async start(t, file, args, { port, dir }) {
+    const daemon = new Daemon();
+    Object.assign(daemon, { file, args, port, log: path.join(dir, 'peer.log') });
+    t.after(() => daemon.stop());
+    await daemon.start();
+    return daemon;
+  }
+
+  async start() {
+    const out = await open(this.log, 'a');
+    this.#child = spawn(this.file, this.args, { stdio: ['ignore', out.fd, out.fd] });
+    this.#child.once('error', () => {});
+    await out.close();
+    await eventually(async () => {
+      if (this.#child.exitCode !== null) throw new Error(`${this.file} has ended:\n${readFileSync(this.log, 'utf8').slice(-2_000)}`);
+      const socket = net.connect(this.port, '127.0.0.1');
+      try {
+        await once(socket, 'connect');
+      } finally {
+        socket.destroy();
+      }
+    }, { within: START_MS, every: 50 });
+  }
+
+  /** Asks it to end and waits for that. */
+  async stop() {
+    const child = this.#child;
+    this.#child = null;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    await ended;
+  }
+}
