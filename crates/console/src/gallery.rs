@@ -54,6 +54,7 @@ const FILES: &[(&str, &str)] = &[
     card_file!("aws-lambda-url"),
     card_file!("azure-functions"),
     card_file!("azure-iot-central"),
+    card_file!("mqtt"),
     card_file!("google-apps-script"),
     card_file!("firebase"),
     card_file!("airtable"),

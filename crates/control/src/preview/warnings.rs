@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use tributary_domain::{ProductId, integration::Integration, limits::RENDERED_BYTES};
 use tributary_pipeline::preview::{Mask, Rendered};
-use tributary_targets::{AddressPolicy, Message, Used, Was, kinds};
+use tributary_targets::{AddressPolicy, Message, Used, Was};
 use tributary_template::RenderError;
 
 use super::ProductPreview;
@@ -73,9 +73,9 @@ impl<'a> Warnings<'a> {
                     self.add("invalid_json", format!("the rendered body is not JSON: {why}"));
                 }
                 // What the operator names is not checked.
-                let is_webhook = self.integration.text("integration_type") == kinds::DEFAULT;
+                let names_it = !self.integration.text("url").is_empty();
                 let refusal = self.addresses.refusal_of(&rendered.message.destination);
-                if let Some(refusal) = refusal.filter(|_| is_webhook) {
+                if let Some(refusal) = refusal.filter(|_| names_it) {
                     self.add("address_refused", format!("url: {refusal}"));
                 }
             }
