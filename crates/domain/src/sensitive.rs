@@ -11,7 +11,7 @@ use crate::integration::{Config, FieldError};
 pub const MASK: &str = "[[SENSITIVE]]";
 
 /// Fields whose whole value is sensitive.
-const FIELDS: [&str; 3] = ["policy_key", "api_key", "password"];
+const FIELDS: [&str; 6] = ["policy_key", "api_key", "password", "token", "nkey", "creds"];
 /// Entries of `auth` that are sensitive.
 const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
 /// Entries of `signing` that are sensitive.
@@ -141,6 +141,10 @@ mod tests {
             (json!({"policy_key": "k", "policy_name": "n"}), json!({"policy_key": MASK, "policy_name": "n"})),
             (json!({"api_key": "k"}), json!({"api_key": MASK})),
             (json!({"username": "u", "password": "p"}), json!({"username": "u", "password": MASK})),
+            (
+                json!({"token": "t", "nkey": "n", "creds": "c", "topic": "d"}),
+                json!({"token": MASK, "nkey": MASK, "creds": MASK, "topic": "d"}),
+            ),
             (
                 json!({"parameters": {"SITE": "eu", "API_KEY": "k", "KEYS": "l"}}),
                 json!({"parameters": {"SITE": "eu", "API_KEY": MASK, "KEYS": "l"}}),

@@ -4,6 +4,7 @@ pub mod azure_iot_hub;
 pub mod google_maps;
 pub mod google_pubsub;
 pub mod mqtt;
+pub mod nats;
 pub mod webhook;
 
 use serde_json::Value;
@@ -17,6 +18,7 @@ pub const ALL: &[&'static dyn Kind] = &[
     &azure_iot_hub::AzureIotHubKind,
     &google_pubsub::GooglePubSubKind,
     &mqtt::MqttKind,
+    &nats::NatsKind,
 ];
 
 /// The kind of an integration that names none.

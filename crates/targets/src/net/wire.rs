@@ -132,7 +132,13 @@ impl Wire {
 
     /// Takes what has arrived meanwhile, without waiting; false when the connection has ended.
     pub(crate) fn is_open(&mut self) -> bool {
-        self.receive().now_or_never().is_none_or(|received| received.is_ok())
+        loop {
+            match self.receive().now_or_never() {
+                None => return true,
+                Some(Ok(())) => {}
+                Some(Err(_)) => return false,
+            }
+        }
     }
 
     /// Sends bytes if that needs no wait: the last words of a connection that nobody waits for.

@@ -42,8 +42,11 @@ enum Mood {
 }
 
 /// What a peer says when a client has connected.
-fn greeting(_kind: &str) -> &'static [u8] {
-    b""
+fn greeting(kind: &str) -> &'static [u8] {
+    match kind {
+        "Nats" => b"INFO {\"headers\":true,\"max_payload\":1048576}\r\n",
+        _ => b"",
+    }
 }
 
 /// What a peer says to what a client has said; each of a client's packets comes in one piece here.
@@ -56,6 +59,13 @@ fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
                 let topic = usize::from(said[3]);
                 vec![0x40, 2, said[4 + topic], said[5 + topic]]
             }
+            _ => Vec::new(),
+        },
+        "Nats" => match (said.starts_with(b"CONNECT"), mood) {
+            (true, Mood::Refuses) => b"-ERR 'Authorization Violation'\r\n".to_vec(),
+            // A server may ask at any time, and is answered before the next message.
+            (true, _) => b"PING\r\nPONG\r\n".to_vec(),
+            _ if said.windows(4).any(|four| four == b"HPUB") => b"PONG\r\n".to_vec(),
             _ => Vec::new(),
         },
         other => panic!("what does a broker of {other} say?"),
@@ -85,10 +95,13 @@ impl Peer {
         });
         let running = Arc::clone(&peer);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((mut stream, _)) = listener.accept().await {
                 running.connections.fetch_add(1, Ordering::SeqCst);
                 let (peer, tls) = (Arc::clone(&running), tls.clone());
                 tokio::spawn(async move {
+                    if mood != Mood::Hangs {
+                        stream.write_all(greeting(kind)).await.unwrap();
+                    }
                     match tls {
                         None => peer.speak(stream, kind, mood).await,
                         Some(tls) => {
@@ -106,9 +119,6 @@ impl Peer {
 
     async fn speak(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, kind: &str, mood: Mood) {
         let mut buffer = vec![0; 64 * 1024];
-        if mood != Mood::Hangs {
-            stream.write_all(greeting(kind)).await.unwrap();
-        }
         let mut answers = 0;
         loop {
             let length = stream.read(&mut buffer).await.unwrap_or(0);
@@ -116,11 +126,14 @@ impl Peer {
                 return;
             }
             self.heard.lock().extend(&buffer[..length]);
-            if mood != Mood::Hangs && stream.write_all(&answer(kind, mood, &buffer[..length])).await.is_err()
-            {
+            if mood == Mood::Hangs {
+                continue;
+            }
+            let answer = answer(kind, mood, &buffer[..length]);
+            if stream.write_all(&answer).await.is_err() {
                 return;
             }
-            answers += 1;
+            answers += usize::from(!answer.is_empty());
             if mood == Mood::Hasty && answers == 2 {
                 return;
             }

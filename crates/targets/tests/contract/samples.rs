@@ -54,13 +54,22 @@ pub(crate) const SAMPLES: &[Sample] = &[
 ];
 
 /// Kinds that speak another protocol than HTTP: `ADDRESS` stands for where the peer is.
-pub(crate) const BROKERS: &[Sample] = &[Sample {
-    kind: "Mqtt",
-    config: r#"{"url": "mqtt://ADDRESS", "topic": "doors/{{{PARTICLE_DEVICE_ID}}}", "username": "u", "password": "h0sh-pw"}"#,
-    data: "22.5",
-    good_answer: "",
-    sensitive: &[("password", "h0sh-pw")],
-}];
+pub(crate) const BROKERS: &[Sample] = &[
+    Sample {
+        kind: "Mqtt",
+        config: r#"{"url": "mqtt://ADDRESS", "topic": "doors/{{{PARTICLE_DEVICE_ID}}}", "username": "u", "password": "h0sh-pw"}"#,
+        data: "22.5",
+        good_answer: "",
+        sensitive: &[("password", "h0sh-pw")],
+    },
+    Sample {
+        kind: "Nats",
+        config: r#"{"url": "nats://ADDRESS", "subject": "doors.front", "token": "h0sh-token"}"#,
+        data: "22.5",
+        good_answer: "",
+        sensitive: &[("token", "h0sh-token")],
+    },
+];
 
 /// Every sample.
 pub(crate) fn all() -> impl Iterator<Item = &'static Sample> {
