@@ -33,6 +33,7 @@ debian_packages() {
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv "the spelling checker gets a folder of its own"
   # A test without it is skipped, but where it can be installed a test must run.
   compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || need libfaketime "a test sets the server's clock"
+  has openssl || need openssl "brokers of the tests get a certificate from it"
   # Debian keeps servers where not everybody's PATH looks.
   [ -x /usr/sbin/mosquitto ] || need mosquitto "the kind Mqtt is tested against a real broker"
   [ -x /usr/bin/mosquitto_sub ] || need mosquitto-clients "that test reads back what the broker got"

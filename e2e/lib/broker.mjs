@@ -43,6 +43,22 @@ export async function allArrived({ user, org }, integration, count, numbers, wit
   });
 }
 
+/** Checks that a broker over TLS is reached with its own authority and a client's certificate, and with nothing less. */
+export async function needsCertificates(world, config, { cert, key }) {
+  for (const [tls, error] of [[undefined, /self-signed/], [{ ca: cert }, /^(EPROTO|ECONNRESET)/], [{ ca: cert, cert, key }, undefined]]) {
+    const integration = await world.share({ ...config, tls, retry: { delays: [] } });
+    await world.publish(integration.event, 0, 1);
+    const seen = await eventually(async () => {
+      const found = await world.user.api.integration(world.org.scope, integration.id);
+      assert.equal(found.logs.length, 1);
+      return found;
+    });
+    if (error) assert.match(seen.logs[0].error, error);
+    else assert.deepEqual([seen.logs[0].outcome, seen.logs[0].error ?? null], ['success', null]);
+    assert.ok(!JSON.stringify(seen).includes(key.split('\n')[1]), 'the private key is not shown');
+  }
+}
+
 /** Gathers the data of the events of a stream until the function that it gives is called. */
 async function listen(url, token, heard) {
   const stop = new AbortController();

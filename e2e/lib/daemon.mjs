@@ -1,5 +1,5 @@
 // Somebody else's server as a child process: a real peer for a test, in a temporary folder, stopped at the test's end.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
@@ -18,6 +18,15 @@ export async function folder(t, name) {
   const made = await mkdtemp(path.join(tmpdir(), `tributary-${name}-`));
   t.after(() => rm(made, { recursive: true, force: true }));
   return made;
+}
+
+/** A certificate for 127.0.0.1 that signs itself: the two files, and the texts of both. */
+export function certificate(dir) {
+  const [key, cert] = [path.join(dir, 'key.pem'), path.join(dir, 'cert.pem')];
+  const names = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'];
+  const made = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', cert, '-days', '2'];
+  execFileSync('openssl', ['req', '-x509', ...made, ...names], { stdio: 'ignore' });
+  return { key, cert, pem: { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') } };
 }
 
 export class Daemon {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import readline from 'node:readline';
-import { Daemon, folder, program } from './daemon.mjs';
+import { Daemon, certificate, folder, program } from './daemon.mjs';
 import { freePort } from './server.mjs';
 
 const [BROKER, SUBSCRIBER, PASSWORDS] = ['mosquitto', 'mosquitto_sub', 'mosquitto_passwd'].map(program);
@@ -13,8 +13,11 @@ export const skip = BROKER && SUBSCRIBER ? false : 'mosquitto is not installed (
 export const USER = { username: 'tributary', password: 'the-brokers-password' };
 
 export class Mosquitto {
-  /** A broker with one user that keeps what a subscriber has not got yet, also over a restart. */
-  static async start(t) {
+  /**
+   * A broker with one user that keeps what a subscriber has not got yet, also over a restart. With `tls` it has another
+   * port, where clients must show the certificate `pem`, which is its own too.
+   */
+  static async start(t, { tls = false } = {}) {
     const mosquitto = new Mosquitto();
     const dir = await folder(t, 'mosquitto');
     mosquitto.port = await freePort();
@@ -26,6 +29,12 @@ export class Mosquitto {
       'persistence true', `persistence_location ${dir}/`, 'max_queued_messages 0', 'max_inflight_messages 0',
       ...(process.getuid() === 0 ? ['user root'] : []),
     ];
+    if (tls) {
+      const { cert, key, pem } = certificate(dir);
+      const port = await freePort();
+      Object.assign(mosquitto, { pem, secure: `mqtts://127.0.0.1:${port}` });
+      config.push(`listener ${port} 127.0.0.1`, `certfile ${cert}`, `keyfile ${key}`, `cafile ${cert}`, 'require_certificate true');
+    }
     const file = path.join(dir, 'mosquitto.conf');
     await writeFile(file, `${config.join('\n')}\n`);
     mosquitto.daemon = await Daemon.start(t, BROKER, ['-c', file], { port: mosquitto.port, dir });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
-import { Daemon, folder, program } from './daemon.mjs';
+import { Daemon, certificate, folder, program } from './daemon.mjs';
 import { freePort } from './server.mjs';
 
 const SERVER = program('nats-server');
@@ -18,15 +18,24 @@ export const NKEY = {
 };
 
 export class Nats {
-  /** A server that stores streams, with a user by password and one by key; or one with these `lines` instead. */
-  static async start(t, lines) {
+  /**
+   * A server that stores streams, with a user by password and one by key; or one with these `lines` instead. With `tls`
+   * clients must show the certificate `pem`, which is its own too.
+   */
+  static async start(t, { lines, tls = false } = {}) {
     const nats = new Nats();
     const dir = await folder(t, 'nats');
     nats.port = await freePort();
     nats.url = `nats://127.0.0.1:${nats.port}`;
     const usual = `jetstream { store_dir: "${dir}" }\nauthorization { users: [ { user: "${USER.username}", password: "${USER.password}" }, { nkey: ${NKEY.public} } ] }`;
+    let secure = '';
+    if (tls) {
+      const { cert, key, pem } = certificate(dir);
+      Object.assign(nats, { pem, secure: `tls://127.0.0.1:${nats.port}` });
+      secure = `tls { cert_file: "${cert}", key_file: "${key}", ca_file: "${cert}", verify: true }`;
+    }
     const file = path.join(dir, 'nats.conf');
-    await writeFile(file, `listen: "127.0.0.1:${nats.port}"\n${lines ?? usual}\n`);
+    await writeFile(file, `listen: "127.0.0.1:${nats.port}"\n${lines ?? usual}\n${secure}\n`);
     nats.daemon = await Daemon.start(t, SERVER, ['-c', file], { port: nats.port, dir });
     return nats;
   }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { allArrived, failsWith, scene } from '../lib/broker.mjs';
+import { allArrived, failsWith, needsCertificates, scene } from '../lib/broker.mjs';
 import { Mosquitto, USER, skip } from '../lib/mosquitto.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -54,6 +54,11 @@ test('wrong credentials are told clearly, and the password is shown nowhere', { 
   for (const [protocol, text] of [['3.1.1', /^error CONNACK 0x05 from 127\.0\.0\.1: not authorized$/], ['5', /^error CONNACK 0x87 from 127\.0\.0\.1: not authorized$/]]) {
     await failsWith(world, await world.share(config(broker, { password, protocol })), text, password);
   }
+});
+
+test('certificates are asked for and shown', { timeout: 45_000, skip }, async (t) => {
+  const broker = await Mosquitto.start(t, { tls: true });
+  await needsCertificates(await scene(t), config(broker, { url: broker.secure }), broker.pem);
 });
 
 test('user name and password may be cloud secrets, and a secret that is right is not shown either', { timeout: 45_000, skip }, async (t) => {

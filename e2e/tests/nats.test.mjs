@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { allArrived, failsWith, scene } from '../lib/broker.mjs';
+import { allArrived, failsWith, needsCertificates, scene } from '../lib/broker.mjs';
 import { NKEY, Nats, USER, byTokens, skip } from '../lib/nats.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -65,9 +65,14 @@ test('wrong credentials and missing streams are told clearly, and secrets are sh
   await failsWith(world, await world.share(config(nats, none)), /^error status 503 from 127\.0\.0\.1: no stream takes this subject$/, USER.password);
 });
 
+test('certificates are asked for and shown', { timeout: 45_000, skip }, async (t) => {
+  const nats = await Nats.start(t, { tls: true });
+  await needsCertificates(await scene(t), config(nats, { url: nats.secure }), nats.pem);
+});
+
 test('a user may be known by a key, and by a token and a key', { timeout: 45_000, skip }, async (t) => {
   const { config: lines, creds, jwt, seed } = byTokens();
-  const [nats, strict] = [await Nats.start(t), await Nats.start(t, lines)];
+  const [nats, strict] = [await Nats.start(t), await Nats.start(t, { lines })];
   const world = await scene(t);
   const none = { username: undefined, password: undefined };
   const made = [
