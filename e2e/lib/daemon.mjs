@@ -33,9 +33,9 @@ export class Daemon {
   #child = null;
 
   /** Starts `file` with `args` and waits until it listens on `port`. */
-  static async start(t, file, args, { port, dir }) {
+  static async start(t, file, args, { port, dir, options = {}, ends = 'SIGTERM' }) {
     const daemon = new Daemon();
-    Object.assign(daemon, { file, args, port, log: path.join(dir, 'peer.log') });
+    Object.assign(daemon, { file, args, port, options, ends, log: path.join(dir, 'peer.log') });
     t.after(() => daemon.stop());
     await daemon.start();
     return daemon;
@@ -43,7 +43,7 @@ export class Daemon {
 
   async start() {
     const out = await open(this.log, 'a');
-    this.#child = spawn(this.file, this.args, { stdio: ['ignore', out.fd, out.fd] });
+    this.#child = spawn(this.file, this.args, { ...this.options, stdio: ['ignore', out.fd, out.fd] });
     this.#child.once('error', () => {});
     await out.close();
     await eventually(async () => {
@@ -63,7 +63,7 @@ export class Daemon {
     this.#child = null;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
-    child.kill('SIGTERM');
+    child.kill(this.ends);
     await ended;
   }
 }

@@ -61,6 +61,7 @@ const FILES: &[(&str, &str)] = &[
     card_file!("airtable"),
     card_file!("notion"),
     card_file!("supabase"),
+    card_file!("postgres"),
     card_file!("memfault"),
     card_file!("google-cloud-pubsub"),
     card_file!("azure-iot-hub"),

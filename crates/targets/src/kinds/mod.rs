@@ -5,6 +5,7 @@ pub mod google_maps;
 pub mod google_pubsub;
 pub mod mqtt;
 pub mod nats;
+pub mod postgres;
 pub mod webhook;
 
 use serde_json::Value;
@@ -19,6 +20,7 @@ pub const ALL: &[&'static dyn Kind] = &[
     &google_pubsub::GooglePubSubKind,
     &mqtt::MqttKind,
     &nats::NatsKind,
+    &postgres::PostgresKind,
 ];
 
 /// The kind of an integration that names none.

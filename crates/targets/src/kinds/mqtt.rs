@@ -66,6 +66,8 @@ const FIELDS: &[Field] = &[
     tls::FIELD,
 ];
 
+/// Most connections of an integration: hosted brokers count them.
+const CONNECTIONS: usize = 16;
 const SCHEMES: &[Scheme] =
     &[Scheme { name: "mqtt", port: 1883, secure: false }, Scheme { name: "mqtts", port: 8883, secure: true }];
 /// Longest topic, in bytes: what MQTT allows.
@@ -125,7 +127,7 @@ impl Kind for MqttKind {
         let (Some(address), Some(topic)) = (address, topic) else {
             return Err(vec![FieldError::new("url", "is required")]);
         };
-        let kept = Kept::default();
+        let kept = Kept::new(CONNECTIONS);
         Ok(Arc::new(Mqtt {
             address,
             topic,
@@ -276,6 +278,7 @@ impl Mqtt {
         let login =
             Login { version: self.version, client_id: &client_id, username, password, host: &place.host };
         let key = key(&[Some(&place.url), username, password]);
+        let _turn = self.kept.turn().await;
         let mut connection = match self.kept.take(&key) {
             Some(connection) => {
                 reached.note();

@@ -71,6 +71,8 @@ const FIELDS: &[Field] = &[
     tls::FIELD,
 ];
 
+/// Most connections of an integration.
+const CONNECTIONS: usize = 16;
 const SCHEMES: &[Scheme] =
     &[Scheme { name: "nats", port: 4222, secure: false }, Scheme { name: "tls", port: 4222, secure: true }];
 /// Longest subject, in bytes: a server's line has 4 KiB unless it is set otherwise.
@@ -128,7 +130,7 @@ impl Kind for NatsKind {
         let (Some(address), Some(subject)) = (address, subject) else {
             return Err(vec![FieldError::new("url", "is required")]);
         };
-        let kept = Kept::default();
+        let kept = Kept::new(CONNECTIONS);
         Ok(Arc::new(Nats {
             address,
             subject,
@@ -296,6 +298,7 @@ impl Nats {
             inbox: header(message, JETSTREAM).map(|_| inbox()).transpose()?,
         };
         let key = key(&[Some(&place.url), login.username, login.password, login.token]);
+        let _turn = self.kept.turn().await;
         let mut connection = match self.kept.take(&key) {
             Some(connection) => {
                 reached.note();

@@ -9,15 +9,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
-use tributary_domain::limits;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep},
+};
 
 /// How long an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often is looked for those that are over it.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Unused connections that an integration keeps in all: as many as it can use at once to one destination.
-const IDLE: usize = limits::LANE_CONCURRENCY;
 
 /// A connection with a session on it.
 pub(crate) trait Session: Send + 'static {
@@ -28,7 +28,11 @@ pub(crate) trait Session: Send + 'static {
 }
 
 /// The unused connections of an integration. What they may be used for is told by a key: where they lead to, and as whom.
-pub(crate) struct Kept<S: Session>(Arc<Mutex<Idle<S>>>);
+pub(crate) struct Kept<S: Session> {
+    idle: Arc<Mutex<Idle<S>>>,
+    turns: Semaphore,
+    connections: usize,
+}
 
 struct Idle<S: Session> {
     /// The longest unused first.
@@ -36,9 +40,17 @@ struct Idle<S: Session> {
     is_swept: bool,
 }
 
-impl<S: Session> Default for Kept<S> {
-    fn default() -> Kept<S> {
-        Kept(Arc::new(Mutex::new(Idle { sessions: Vec::new(), is_swept: false })))
+impl<S: Session> Kept<S> {
+    /// With at most so many connections in use, and as many unused ones where they lead to different places.
+    pub(crate) fn new(connections: usize) -> Kept<S> {
+        let idle = Arc::new(Mutex::new(Idle { sessions: Vec::new(), is_swept: false }));
+        Kept { idle, turns: Semaphore::new(connections), connections }
+    }
+
+    /// Waits until another attempt may have a connection; it may for as long as it holds what it is given.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so there always is one.
+        self.turns.acquire().await.ok()
     }
 }
 
@@ -52,7 +64,7 @@ impl<S: Session> Kept<S> {
     /// An unused connection with this key, the one that was used last.
     pub(crate) fn take(&self, key: &str) -> Option<S> {
         loop {
-            let mut idle = self.0.lock();
+            let mut idle = self.idle.lock();
             let at = idle.sessions.iter().rposition(|(known, _, _)| **known == *key)?;
             let (_, _, mut session) = idle.sessions.remove(at);
             drop(idle);
@@ -64,14 +76,15 @@ impl<S: Session> Kept<S> {
 
     /// Keeps a connection whose attempt has ended well.
     pub(crate) fn put(&self, key: &str, session: S) {
-        let mut idle = self.0.lock();
-        if idle.sessions.len() >= IDLE {
+        let mut idle = self.idle.lock();
+        // Others may lead elsewhere: where the address is a template there are several.
+        if idle.sessions.len() >= self.connections {
             let (_, _, mut oldest) = idle.sessions.remove(0);
             oldest.farewell();
         }
         idle.sessions.push((key.into(), Instant::now(), session));
         if !std::mem::replace(&mut idle.is_swept, true) {
-            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+            tokio::spawn(sweep(Arc::downgrade(&self.idle)));
         }
     }
 }

@@ -69,6 +69,14 @@ pub(crate) const BROKERS: &[Sample] = &[
         good_answer: "",
         sensitive: &[("token", "h0sh-token")],
     },
+    Sample {
+        kind: "Postgres",
+        config: r#"{"url": "postgres://ADDRESS", "database": "iot", "table": "doors", "columns": {"value": "{{PARTICLE_EVENT_VALUE}}"},
+            "username": "u", "password": "h0sh-pw", "ssl": false}"#,
+        data: "22.5",
+        good_answer: "",
+        sensitive: &[("password", "h0sh-pw")],
+    },
 ];
 
 /// Every sample.
