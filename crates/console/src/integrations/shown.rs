@@ -27,6 +27,7 @@ pub(crate) fn kind_name(kind: &str) -> &str {
         "AwsEventBridge" => "Amazon EventBridge",
         "Mqtt" => "MQTT",
         "Nats" => "NATS",
+        "Postgres" => "PostgreSQL",
         other => other,
     }
 }

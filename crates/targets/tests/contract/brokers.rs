@@ -174,6 +174,7 @@ async fn attempt(sample: &Sample, address: &str, time: Duration) -> Attempt {
 
 #[tokio::test]
 async fn a_message_that_the_broker_takes_is_a_success_and_connections_are_used_again() {
+    let mut used = Vec::new();
     for sample in BROKERS {
         let peer = Peer::start(sample.kind, Mood::Good).await;
         let target = sample.compile(&settings(None), &peer.url()).unwrap();
@@ -188,7 +189,10 @@ async fn a_message_that_the_broker_takes_is_a_success_and_connections_are_used_a
         let heard = peer.heard.lock().clone();
         let times = heard.windows(4).filter(|four| *four == b"22.5").count();
         assert_eq!(times, 3, "{}", sample.kind);
-        // Without further messages the connection is ended by itself.
+        used.push((target, peer));
+    }
+    // Without further messages connections are ended by themselves.
+    for (_target, peer) in &used {
         peer.ended().await;
     }
 }
