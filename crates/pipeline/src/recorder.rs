@@ -22,6 +22,7 @@ use tributary_domain::{
 use tributary_store::{
     Store,
     delivery::{Batch, Counted, Ended, PendingRow},
+    kept::KeptEvent,
 };
 
 use crate::{
@@ -123,8 +124,8 @@ pub struct Recorder {
 #[derive(Default)]
 struct NextCommit {
     batch: Batch,
-    /// The newest of each log; only these are worth rendering.
-    logs: HashMap<(Counted, bool), VecDeque<Finished>>,
+    /// The newest of each log, with their places among the ended; only these are worth rendering.
+    logs: HashMap<(Counted, bool), VecDeque<(Option<usize>, Finished)>>,
     /// Waiting deliveries that are no longer running.
     settled: Vec<i64>,
     /// Waiting deliveries that run already.
@@ -137,7 +138,11 @@ impl NextCommit {
     fn ended(&mut self, pending: Option<i64>, finished: Finished, metrics: &Metrics) {
         metrics.outcome(finished.outcome);
         let (counted, outcome, at) = (finished.route.counted, finished.outcome, finished.at);
+        let place = self.batch.ended.len();
         self.batch.ended.push(Ended { pending, counted, outcome, at });
+        if outcome != Outcome::Success {
+            self.batch.kept.push(KeptEvent { ended: place, event: finished.event.encode() });
+        }
         let used = &finished.route.compiled.used_secrets;
         if !used.is_empty() {
             self.batch
@@ -148,17 +153,17 @@ impl NextCommit {
                 .extend(used.iter().cloned());
         }
         self.settled.extend(pending);
-        self.log(finished);
+        self.log(Some(place), finished);
     }
 
-    fn log(&mut self, finished: Finished) {
+    fn log(&mut self, ended: Option<usize>, finished: Finished) {
         let success = finished.outcome == Outcome::Success;
         let keep = if success { limits::LOG_SUCCESSES } else { limits::LOG_ERRORS };
         let newest = self.logs.entry((finished.route.counted, success)).or_default();
         if newest.len() == keep {
             newest.pop_front();
         }
-        newest.push_back(finished);
+        newest.push_back((ended, finished));
     }
 
     fn is_empty(&self) -> bool {
@@ -243,7 +248,7 @@ impl Recorder {
             Report::Slept { lane, health } => {
                 self.next.batch.sleeping.insert(lane.to_string(), health);
             }
-            Report::Tested(finished) => self.next.log(*finished),
+            Report::Tested(finished) => self.next.log(None, *finished),
             Report::Stop(answer) => return Some(answer),
         }
         None
@@ -293,7 +298,10 @@ impl Recorder {
             return;
         }
         let mut next = std::mem::take(&mut self.next);
-        next.batch.logs = next.logs.into_values().flatten().map(|finished| finished.log_row()).collect();
+        for (at, (ended, finished)) in next.logs.into_values().flatten().enumerate() {
+            next.batch.logs.push(finished.log_row());
+            next.batch.logged.extend(ended.map(|ended| (at, ended)));
+        }
         for (id, lane) in next.running {
             self.parts.waiting.runs(id, &lane);
         }

@@ -9,7 +9,9 @@ use tributary_domain::{
 };
 
 use crate::{
-    Store, StoreError, secrets,
+    Store, StoreError,
+    kept::{self, KeptEvent, Links},
+    secrets,
     sleeping::{self, SleepChanges},
 };
 
@@ -28,11 +30,11 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn member_text(&self) -> String {
+    pub(crate) fn member_text(&self) -> String {
         self.member.map(|m| m.to_string()).unwrap_or_default()
     }
 
-    fn product_number(&self) -> i64 {
+    pub(crate) fn product_number(&self) -> i64 {
         self.product.map_or(0, |p| p.0)
     }
 }
@@ -88,8 +90,12 @@ pub struct Batch {
     pub cursor: Option<(i64, u64)>,
     /// Deliveries that ended.
     pub ended: Vec<Ended>,
+    /// The events of those that failed or were skipped.
+    pub kept: Vec<KeptEvent>,
     /// Log rows.
     pub logs: Vec<LogRow>,
+    /// Which of the log rows are of which of the ended deliveries, by their places.
+    pub logged: Vec<(usize, usize)>,
     /// Secrets that deliveries used, by owner, and when.
     pub accessed: HashMap<Owner, (Timestamp, HashSet<String>)>,
     /// New waiting deliveries.
@@ -122,7 +128,8 @@ impl Store {
         let removed = remove_ended_pending(&mut tx, batch).await?;
         let (days, hours) = sum(batch, &removed);
         add_counters(&mut tx, days, hours).await?;
-        add_logs(&mut tx, &batch.logs).await?;
+        let links = kept::write(&mut tx, batch, &removed).await?;
+        add_logs(&mut tx, batch, &links).await?;
         for (owner, (at, names)) in &batch.accessed {
             secrets::touch(&mut tx, *owner, names, *at).await?;
         }
@@ -281,12 +288,34 @@ fn read_counted(row: &SqliteRow, first: usize) -> Result<Counted, StoreError> {
     })
 }
 
+/// A waiting delivery that has ended.
+pub(crate) struct Removed {
+    /// Whose it is now.
+    pub(crate) counted: Counted,
+    /// What it was made again for, if it was.
+    pub(crate) redelivered: Option<Redelivered>,
+}
+
+/// A kept delivery that a run made again.
+pub(crate) struct Redelivered {
+    /// Its row.
+    pub(crate) kept: i64,
+    /// The run.
+    pub(crate) run: String,
+}
+
+fn read_redelivered(row: &SqliteRow, first: usize) -> Option<Redelivered> {
+    let kept: Option<i64> = row.get(first);
+    let run: Option<String> = row.get(first + 1);
+    kept.zip(run).map(|(kept, run)| Redelivered { kept, run })
+}
+
 /// Deletes the rows of the ended deliveries. Gives those that were still there, with whose they are now: their member may
 /// have moved to another integration meanwhile.
 async fn remove_ended_pending(
     tx: &mut SqliteConnection,
     batch: &Batch,
-) -> Result<HashMap<i64, Counted>, StoreError> {
+) -> Result<HashMap<i64, Removed>, StoreError> {
     let ids: Vec<i64> = batch.ended.iter().filter_map(|ended| ended.pending).collect();
     let mut removed = HashMap::with_capacity(ids.len());
     for part in ids.chunks(ROWS_PER_STATEMENT) {
@@ -295,24 +324,27 @@ async fn remove_ended_pending(
         for id in part {
             list.push_bind(*id);
         }
-        sql.push(") RETURNING id, integration_id, member_id, product_id");
+        sql.push(") RETURNING id, integration_id, member_id, product_id, kept_id, redelivery_id");
         for row in sql.build().fetch_all(&mut *tx).await? {
-            removed.insert(row.get(0), read_counted(&row, 1)?);
+            let ended = Removed { counted: read_counted(&row, 1)?, redelivered: read_redelivered(&row, 4) };
+            removed.insert(row.get(0), ended);
         }
     }
     Ok(removed)
 }
 
+/// By outcome: first those of events, then those of redeliveries.
 #[derive(Clone, Copy, Default)]
-struct Sums([i64; 3]);
+struct Sums([i64; 6]);
 
 impl Sums {
-    fn add(&mut self, outcome: Outcome) {
-        self.0[match outcome {
+    fn add(&mut self, outcome: Outcome, redelivered: bool) {
+        let at = match outcome {
             Outcome::Success => 0,
             Outcome::Error => 1,
             Outcome::Skipped => 2,
-        }] += 1;
+        };
+        self.0[at + if redelivered { 3 } else { 0 }] += 1;
     }
 }
 
@@ -320,20 +352,21 @@ impl Sums {
 type SumsBy<T> = HashMap<(T, i64), Sums>;
 
 /// Adds up what a batch counts, so that the number of statements grows with the integrations and not with the events.
-fn sum(batch: &Batch, removed: &HashMap<i64, Counted>) -> (SumsBy<Counted>, SumsBy<ProductId>) {
+fn sum(batch: &Batch, removed: &HashMap<i64, Removed>) -> (SumsBy<Counted>, SumsBy<ProductId>) {
     let mut days: SumsBy<Counted> = HashMap::new();
     let mut hours: SumsBy<ProductId> = HashMap::new();
     for ended in &batch.ended {
-        let counted = match ended.pending {
-            None => ended.counted,
+        let (counted, redelivered) = match ended.pending {
+            None => (ended.counted, false),
             Some(id) => match removed.get(&id) {
-                Some(counted) => *counted,
+                Some(removed) => (removed.counted, removed.redelivered.is_some()),
                 None => continue,
             },
         };
-        days.entry((counted, ended.at.day())).or_default().add(ended.outcome);
-        if let Some(product) = counted.product {
-            hours.entry((product, ended.at.hour())).or_default().add(ended.outcome);
+        days.entry((counted, ended.at.day())).or_default().add(ended.outcome, redelivered);
+        // What happened to an event stays true: a redelivery is counted beside it, and not in the product's metrics.
+        if let Some(product) = counted.product.filter(|_| !redelivered) {
+            hours.entry((product, ended.at.hour())).or_default().add(ended.outcome, false);
         }
     }
     (days, hours)
@@ -344,11 +377,12 @@ async fn add_counters(
     days: SumsBy<Counted>,
     hours: SumsBy<ProductId>,
 ) -> Result<(), StoreError> {
-    for ((counted, day), Sums([success, error, skipped])) in days {
+    for ((counted, day), Sums(sums)) in days {
         // Merged away meanwhile: it counts where its member is now. Deleted: there is nothing left to count for.
-        sqlx::query(
-            "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
-             SELECT now.integration_id, now.member_id, $3, $4, $5, $6, $7 FROM (
+        let mut query = sqlx::query(
+            "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped,
+                 redelivered_success, redelivered_error, redelivered_skipped)
+             SELECT now.integration_id, now.member_id, $3, $4, $5, $6, $7, $8, $9, $10 FROM (
                  SELECT id AS integration_id, $2 AS member_id, 1 AS choice FROM integrations WHERE id = $1
                  UNION ALL SELECT integration_id, id, 2 FROM members WHERE id = $2
                  UNION ALL SELECT m.integration_id, m.id, 3 FROM merged_members AS old
@@ -357,19 +391,21 @@ async fn add_counters(
              WHERE true
              ON CONFLICT (integration_id, member_id, day) DO UPDATE SET
                  success = success + excluded.success, error = error + excluded.error,
-                 skipped = skipped + excluded.skipped",
+                 skipped = skipped + excluded.skipped,
+                 redelivered_success = redelivered_success + excluded.redelivered_success,
+                 redelivered_error = redelivered_error + excluded.redelivered_error,
+                 redelivered_skipped = redelivered_skipped + excluded.redelivered_skipped",
         )
         .bind(counted.integration.to_string())
         .bind(counted.member_text())
         .bind(counted.product_number())
-        .bind(day)
-        .bind(success)
-        .bind(error)
-        .bind(skipped)
-        .execute(&mut *tx)
-        .await?;
+        .bind(day);
+        for sum in sums {
+            query = query.bind(sum);
+        }
+        query.execute(&mut *tx).await?;
     }
-    for ((product, hour), Sums([success, error, skipped])) in hours {
+    for ((product, hour), Sums([success, error, skipped, ..])) in hours {
         sqlx::query(
             "INSERT INTO product_hours (product_id, hour, success, error, skipped) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (product_id, hour) DO UPDATE SET
@@ -387,18 +423,22 @@ async fn add_counters(
     Ok(())
 }
 
-async fn add_logs(tx: &mut SqliteConnection, logs: &[LogRow]) -> Result<(), StoreError> {
+async fn add_logs(tx: &mut SqliteConnection, batch: &Batch, links: &Links) -> Result<(), StoreError> {
     let mut grown: HashSet<(Counted, bool)> = HashSet::new();
-    for row in logs {
+    let logged: HashMap<usize, usize> = batch.logged.iter().copied().collect();
+    for (at, row) in batch.logs.iter().enumerate() {
+        let link = logged.get(&at).and_then(|ended| links.get(ended)).copied().unwrap_or_default();
         sqlx::query(
-            "INSERT INTO logs (integration_id, member_id, success, at, entry)
-             SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM integrations WHERE id = $1)",
+            "INSERT INTO logs (integration_id, member_id, success, at, entry, kept_id, redelivered)
+             SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM integrations WHERE id = $1)",
         )
         .bind(row.counted.integration.to_string())
         .bind(row.counted.member_text())
         .bind(row.success)
         .bind(row.at.0)
         .bind(&row.entry)
+        .bind(link.kept)
+        .bind(link.redelivered)
         .execute(&mut *tx)
         .await?;
         grown.insert((row.counted, row.success));

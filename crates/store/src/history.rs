@@ -98,6 +98,36 @@ impl Store {
         Ok(rows.iter().map(day_row).collect())
     }
 
+    /// How redeliveries ended on the days `from..=to`: of an integration, or of one member whatever integration it belonged
+    /// to at the time.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn redelivered(
+        &self,
+        owner: Owner,
+        id: IntegrationId,
+        member: Option<MemberId>,
+        [from, to]: [i64; 2],
+    ) -> Result<Counts, StoreError> {
+        let which = if member.is_some() { "member_id = $5" } else { "integration_id = $1" };
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT COALESCE(SUM(redelivered_success), 0), COALESCE(SUM(redelivered_error), 0),
+                 COALESCE(SUM(redelivered_skipped), 0) FROM counters
+             WHERE {which} AND day BETWEEN $3 AND $4
+                 AND EXISTS (SELECT 1 FROM integrations WHERE id = $1 AND owner = $2)
+                 AND ($5 IS NULL OR EXISTS (SELECT 1 FROM members WHERE id = $5 AND integration_id = $1))"
+        )))
+        .bind(id.to_string())
+        .bind(owner.to_string())
+        .bind(from)
+        .bind(to)
+        .bind(member.map(|member| member.to_string()))
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(counts(&row, 0))
+    }
+
     /// What was counted on one day for each integration of an owner, summed over its products. Those without traffic are
     /// left out.
     ///

@@ -255,6 +255,8 @@ pub(crate) async fn delete(tx: &mut SqliteConnection, id: IntegrationId) -> Resu
     for sql in [
         "DELETE FROM members WHERE integration_id = $1",
         "DELETE FROM pending WHERE integration_id = $1",
+        "DELETE FROM kept WHERE integration_id = $1",
+        "DELETE FROM redeliveries WHERE integration_id = $1",
         "DELETE FROM counters WHERE integration_id = $1
              AND NOT EXISTS (SELECT 1 FROM members WHERE members.id = counters.member_id)",
         "DELETE FROM logs WHERE integration_id = $1

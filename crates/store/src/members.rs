@@ -156,11 +156,14 @@ async fn remove(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     end_waiting(tx, integration, Some(member), at).await?;
-    sqlx::query("DELETE FROM members WHERE id = $1").bind(member.to_string()).execute(tx).await?;
+    for sql in ["DELETE FROM kept WHERE member_id = $1", "DELETE FROM members WHERE id = $1"] {
+        sqlx::query(sql).bind(member.to_string()).execute(&mut *tx).await?;
+    }
     Ok(())
 }
 
-/// Ends the waiting deliveries of an integration, or of one of its members, as skipped: each is counted, now, and gone.
+/// Ends the waiting deliveries of an integration, or of one of its members, as skipped: each is counted and kept, now,
+/// and no longer waits. Those that are redeliveries are counted as such and stay kept.
 /// The data plane counts an ended delivery only while its row is there, so none is counted twice.
 pub(crate) async fn end_waiting(
     tx: &mut SqliteConnection,
@@ -170,10 +173,12 @@ pub(crate) async fn end_waiting(
 ) -> Result<(), StoreError> {
     let member = member.map(|member| member.to_string());
     sqlx::query(
-        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
-         SELECT integration_id, member_id, product_id, $3, 0, 0, COUNT(*) FROM pending
+        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped, redelivered_skipped)
+         SELECT integration_id, member_id, product_id, $3, 0, 0, SUM(kept_id IS NULL), SUM(kept_id IS NOT NULL)
+         FROM pending
          WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) GROUP BY integration_id, member_id, product_id
-         ON CONFLICT (integration_id, member_id, day) DO UPDATE SET skipped = skipped + excluded.skipped",
+         ON CONFLICT (integration_id, member_id, day) DO UPDATE SET skipped = skipped + excluded.skipped,
+             redelivered_skipped = redelivered_skipped + excluded.redelivered_skipped",
     )
     .bind(integration.to_string())
     .bind(&member)
@@ -183,7 +188,8 @@ pub(crate) async fn end_waiting(
     sqlx::query(
         "INSERT INTO product_hours (product_id, hour, success, error, skipped)
          SELECT product_id, $3, 0, 0, COUNT(*) FROM pending
-         WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND product_id <> 0 GROUP BY product_id
+         WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND product_id <> 0 AND kept_id IS NULL
+         GROUP BY product_id
          ON CONFLICT (product_id, hour) DO UPDATE SET skipped = skipped + excluded.skipped",
     )
     .bind(integration.to_string())
@@ -191,10 +197,19 @@ pub(crate) async fn end_waiting(
     .bind(at.hour())
     .execute(&mut *tx)
     .await?;
-    sqlx::query("DELETE FROM pending WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2)")
-        .bind(integration.to_string())
-        .bind(&member)
-        .execute(tx)
-        .await?;
+    for sql in [
+        "INSERT INTO kept (integration_id, member_id, product_id, outcome, at, bytes, event)
+         SELECT integration_id, member_id, product_id, 'skipped', $3, LENGTH(event), event FROM pending
+         WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND kept_id IS NULL",
+        "UPDATE redeliveries SET skipped = skipped + (SELECT COUNT(*) FROM pending
+             WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND redelivery_id = redeliveries.id)
+         WHERE id IN (SELECT redelivery_id FROM pending
+             WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND redelivery_id IS NOT NULL)",
+        "UPDATE kept SET redelivery_id = NULL WHERE id IN (SELECT kept_id FROM pending
+             WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND kept_id IS NOT NULL)",
+        "DELETE FROM pending WHERE integration_id = $1 AND ($2 IS NULL OR member_id = $2)",
+    ] {
+        sqlx::query(sql).bind(integration.to_string()).bind(&member).bind(at.0).execute(&mut *tx).await?;
+    }
     Ok(())
 }

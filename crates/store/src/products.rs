@@ -178,10 +178,9 @@ async fn leave_integrations(
     let sql = "DELETE FROM members WHERE product_id = $1 RETURNING integration_id, id";
     for row in sqlx::query(sql).bind(id.0).fetch_all(&mut *tx).await? {
         let integration: String = row.get(0);
-        sqlx::query("DELETE FROM logs WHERE member_id = $1")
-            .bind(row.get::<String, _>(1))
-            .execute(&mut *tx)
-            .await?;
+        for sql in ["DELETE FROM logs WHERE member_id = $1", "DELETE FROM kept WHERE member_id = $1"] {
+            sqlx::query(sql).bind(row.get::<String, _>(1)).execute(&mut *tx).await?;
+        }
         let left = sqlx::query("SELECT 1 FROM members WHERE integration_id = $1 LIMIT 1")
             .bind(&integration)
             .fetch_optional(&mut *tx)

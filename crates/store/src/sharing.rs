@@ -37,6 +37,7 @@ impl Store {
         for sql in [
             "UPDATE members SET integration_id = $1, position = 0, overrides = NULL WHERE id = $2 AND integration_id = $3",
             "UPDATE pending SET integration_id = $1 WHERE member_id = $2 AND integration_id = $3",
+            "UPDATE kept SET integration_id = $1 WHERE member_id = $2 AND integration_id = $3",
         ] {
             sqlx::query(sql)
                 .bind(new.id.to_string())
@@ -123,12 +124,19 @@ async fn join_member(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     for sql in [
-        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
-         SELECT integration_id, $2, product_id, day, success, error, skipped FROM counters WHERE member_id = $1
+        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped,
+             redelivered_success, redelivered_error, redelivered_skipped)
+         SELECT integration_id, $2, product_id, day, success, error, skipped,
+             redelivered_success, redelivered_error, redelivered_skipped FROM counters WHERE member_id = $1
          ON CONFLICT (integration_id, member_id, day) DO UPDATE SET success = success + excluded.success,
-             error = error + excluded.error, skipped = skipped + excluded.skipped",
+             error = error + excluded.error, skipped = skipped + excluded.skipped,
+             redelivered_success = redelivered_success + excluded.redelivered_success,
+             redelivered_error = redelivered_error + excluded.redelivered_error,
+             redelivered_skipped = redelivered_skipped + excluded.redelivered_skipped",
         "UPDATE logs SET member_id = $2 WHERE member_id = $1",
         "UPDATE pending SET member_id = $2 WHERE member_id = $1",
+        "UPDATE kept SET member_id = $2 WHERE member_id = $1",
+        "UPDATE redeliveries SET member_id = $2 WHERE member_id = $1",
         "UPDATE merged_members SET into_id = $2 WHERE into_id = $1",
     ] {
         sqlx::query(sql).bind(member.to_string()).bind(kept.to_string()).execute(&mut *tx).await?;
@@ -152,12 +160,19 @@ async fn join_integration(
     into: IntegrationId,
 ) -> Result<(), StoreError> {
     for sql in [
-        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped)
-         SELECT $2, member_id, product_id, day, success, error, skipped FROM counters WHERE integration_id = $1
+        "INSERT INTO counters (integration_id, member_id, product_id, day, success, error, skipped,
+             redelivered_success, redelivered_error, redelivered_skipped)
+         SELECT $2, member_id, product_id, day, success, error, skipped,
+             redelivered_success, redelivered_error, redelivered_skipped FROM counters WHERE integration_id = $1
          ON CONFLICT (integration_id, member_id, day) DO UPDATE SET success = success + excluded.success,
-             error = error + excluded.error, skipped = skipped + excluded.skipped",
+             error = error + excluded.error, skipped = skipped + excluded.skipped,
+             redelivered_success = redelivered_success + excluded.redelivered_success,
+             redelivered_error = redelivered_error + excluded.redelivered_error,
+             redelivered_skipped = redelivered_skipped + excluded.redelivered_skipped",
         "UPDATE logs SET integration_id = $2 WHERE integration_id = $1",
         "UPDATE pending SET integration_id = $2 WHERE integration_id = $1",
+        "UPDATE kept SET integration_id = $2 WHERE integration_id = $1",
+        "UPDATE redeliveries SET integration_id = $2 WHERE integration_id = $1",
     ] {
         sqlx::query(sql).bind(from.to_string()).bind(into.to_string()).execute(&mut *tx).await?;
     }
