@@ -30,6 +30,10 @@ pub(crate) struct At {
     pub(crate) id: String,
     /// The number of a version; empty when the path has none.
     pub(crate) version: String,
+    /// The id of a redelivery; empty when the path has none.
+    pub(crate) redelivery: String,
+    /// The id of a log row; empty when the path has none.
+    pub(crate) log: String,
 }
 
 impl At {
@@ -50,12 +54,20 @@ impl FromRequestParts<AppState> for At {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::bad_request("the path is not UTF-8"))?;
-        let mut at = At { place: Named::Sandbox, id: String::new(), version: String::new() };
+        let mut at = At {
+            place: Named::Sandbox,
+            id: String::new(),
+            version: String::new(),
+            redelivery: String::new(),
+            log: String::new(),
+        };
         for (name, value) in &params {
             match name {
                 "org" => at.place = Named::Org(value.to_owned()),
                 "product" => at.place = Named::Product(value.to_owned()),
                 "version" => at.version = value.to_owned(),
+                "redelivery" => at.redelivery = value.to_owned(),
+                "log" => at.log = value.to_owned(),
                 _ => at.id = value.to_owned(),
             }
         }

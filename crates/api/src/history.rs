@@ -50,6 +50,7 @@ fn shown(history: &History) -> Value {
         "to": date_of(history.to),
         "total": days(&history.total),
         "products": history.products.iter().map(product).collect::<Vec<_>>(),
+        "redelivered": history.redelivered,
     })
 }
 

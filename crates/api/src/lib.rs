@@ -28,6 +28,7 @@ mod orgs;
 mod paging;
 mod preview;
 mod products;
+mod redelivery;
 mod secrets;
 mod sharing;
 mod team;
@@ -99,6 +100,7 @@ pub fn router(state: AppState) -> Router {
         .merge(events::routes())
         .merge(streams::routes())
         .merge(versions::routes())
+        .merge(redelivery::routes())
         .merge(audit::routes())
         .merge(ops::routes())
         .fallback(layers::nowhere)

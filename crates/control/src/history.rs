@@ -35,6 +35,8 @@ pub struct History {
     pub total: Vec<Counts>,
     /// By product: the present ones in the order of joining, then former ones. Empty in a sandbox.
     pub products: Vec<ProductHistory>,
+    /// How redeliveries ended in these days; they are in none of the others.
+    pub redelivered: Counts,
 }
 
 /// The window of metrics that is asked for, as the query has it.
@@ -75,6 +77,7 @@ impl Control {
         let to = self.now().day();
         let from = to - days + 1;
         let owner = place.owner();
+        let integration = found.integration.id;
         let (rows, members) = match found.member {
             Some(member) => (self.store.history_of_member(owner, member.id, [from, to]).await?, vec![member]),
             None => {
@@ -82,6 +85,8 @@ impl Control {
                 (rows, found.integration.members)
             }
         };
+        let only = found.member.map(|member| member.id);
+        let redelivered = self.store.redelivered(owner, integration, only, [from, to]).await?;
         let mut products: Vec<ProductId> = members.iter().map(|member| member.product).collect();
         for former in rows.iter().filter_map(|row| row.product) {
             if !products.contains(&former) {
@@ -95,7 +100,7 @@ impl Control {
             days: fill([from, to], rows.iter().filter(|row| row.product == Some(product))),
         };
         let products = products.into_iter().map(of).collect();
-        Ok(History { from, to, total: fill([from, to], rows.iter()), products })
+        Ok(History { from, to, total: fill([from, to], rows.iter()), products, redelivered })
     }
 
     /// The destinations of a place's owner that sleep at the moment, as `host:port`.

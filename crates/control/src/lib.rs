@@ -32,6 +32,7 @@ pub mod place;
 pub mod preview;
 pub mod products;
 pub mod publish;
+pub mod redelivery;
 pub mod secrets;
 pub mod sharing;
 mod sign_in_limits;

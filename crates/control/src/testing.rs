@@ -40,6 +40,7 @@ pub async fn open(
         retry_delays_ms: RETRY_DELAYS_MS.to_vec(),
         lane_concurrency: 8,
         total_concurrency: 64,
+        redelivery: Default::default(),
         now,
     };
     let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, delivery).await?;

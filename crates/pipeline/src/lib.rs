@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod pace;
 pub mod preview;
 pub mod recorder;
+pub mod redelivery;
 pub mod router;
 pub mod routes;
 pub mod streams;
@@ -36,10 +37,14 @@ use tributary_domain::{
     outcome::{AttemptClass, Outcome},
     time::DAY_MS,
 };
-use tributary_store::{Store, StoreError, audit::AUDIT_ROWS};
+use tributary_store::{
+    Store, StoreError,
+    audit::{AUDIT_ROWS, By},
+};
 use tributary_targets::{Attempt, Clients};
 
 pub use ingest::{Incoming, Ingest, IngestError};
+pub use redelivery::RedeliverySettings;
 pub use routes::{Route, RouteKey, Routes};
 pub use streams::{Channel, Streams, Subscription, Wanted};
 pub use tributary_eventlog::{EventLog, Options as LogOptions};
@@ -49,6 +54,7 @@ use lanes::Lanes;
 use metrics::Metrics;
 use outcome::Finished;
 use recorder::{Parts, Recorder, Report};
+use redelivery::{Cancel, Redeliverer};
 use router::Router;
 use waiting::Waiting;
 
@@ -76,6 +82,8 @@ pub struct Settings {
     pub lane_concurrency: usize,
     /// Deliveries that run at once in all.
     pub total_concurrency: usize,
+    /// What is kept of failed and skipped deliveries.
+    pub redelivery: RedeliverySettings,
     /// The present time.
     pub now: fn() -> Timestamp,
 }
@@ -141,6 +149,13 @@ impl Pipeline {
             metrics: metrics.clone(),
             now: settings.now,
         };
+        let redeliverer = Redeliverer {
+            store: store.clone(),
+            reports: reports.clone(),
+            next_id: next_id.clone(),
+            settings: settings.redelivery,
+            now: settings.now,
+        };
         let router = Router {
             log: log.clone(),
             routes,
@@ -154,6 +169,7 @@ impl Pipeline {
         let tasks = vec![
             tokio::spawn(Recorder::new(parts, cursor).run()),
             tokio::spawn(router.run(cursor, stopped.clone())),
+            tokio::spawn(redeliverer.run(stopped.clone())),
             tokio::spawn(trim(log.clone(), behind, stopped.clone())),
             tokio::spawn(sweep(store, lanes.clone(), settings.now, stopped)),
         ];
@@ -222,6 +238,20 @@ impl Pipeline {
         // Without a recorder the process is going down, and the caller still gets its answer.
         let _ = delivery.reports.send(Report::Tested(Box::new(finished)));
         result
+    }
+
+    /// Cancels a run of redeliveries: what is not being sent at this moment is kept again. False when it was not running.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn cancel_redelivery(&self, owner: Owner, id: &str, by: By) -> Result<bool, StoreError> {
+        let (answer, cancelled) = oneshot::channel();
+        let cancel = Cancel { owner, id: id.to_owned(), by, answer };
+        // Without a recorder the process is going down.
+        if self.0.delivery.reports.send(Report::Cancel(Box::new(cancel))).is_err() {
+            return Ok(false);
+        }
+        cancelled.await.unwrap_or(Ok(false))
     }
 
     /// Stops: no more events are taken, running deliveries may end within a few seconds, the rest is handed back to be

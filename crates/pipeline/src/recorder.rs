@@ -28,6 +28,7 @@ use tributary_store::{
 use crate::{
     metrics::Metrics,
     outcome::Finished,
+    redelivery::Cancel,
     waiting::Waiting,
     window::{Slot, Window},
 };
@@ -66,6 +67,13 @@ pub enum Report {
         /// `None` when it is awake.
         health: Option<Health>,
     },
+    /// Kept deliveries of a run wait, due now.
+    Redelivers {
+        /// In this lane.
+        lane: String,
+    },
+    /// A run is to be cancelled.
+    Cancel(Box<Cancel>),
     /// A test was made: it is logged and not counted.
     Tested(Box<Finished>),
     /// Hand back what is under way, commit, and answer.
@@ -118,6 +126,8 @@ pub struct Recorder {
     cursor: u64,
     next: NextCommit,
     next_commit: Instant,
+    /// Runs to cancel once what has gathered is committed.
+    cancels: Vec<Cancel>,
 }
 
 /// What the next commit writes, and what follows once it has.
@@ -175,7 +185,14 @@ impl Recorder {
     /// A recorder that goes on behind `cursor`.
     pub fn new(parts: Parts, cursor: u64) -> Recorder {
         let next_commit = Instant::now();
-        Recorder { parts, window: Window::new(cursor), cursor, next: NextCommit::default(), next_commit }
+        Recorder {
+            parts,
+            window: Window::new(cursor),
+            cursor,
+            next: NextCommit::default(),
+            next_commit,
+            cancels: Vec::new(),
+        }
     }
 
     /// Runs until it is told to stop.
@@ -206,8 +223,25 @@ impl Recorder {
             }
             self.close(SPILL_AFTER);
             self.commit(usize::MAX).await;
+            for cancel in std::mem::take(&mut self.cancels) {
+                self.cancel(cancel).await;
+            }
             self.submit_due().await;
         }
+    }
+
+    /// Cancels a run but for what is being sent at this moment.
+    async fn cancel(&self, Cancel { owner, id, by, answer }: Cancel) {
+        let store = &self.parts.store;
+        let cancelled = match store.pending_of_redelivery(&id).await {
+            Ok(mut rows) => {
+                rows.retain(|row| self.parts.waiting.is_running(*row));
+                store.cancel_redelivery(owner, &id, &rows, by).await
+            }
+            Err(error) => Err(error),
+        };
+        // Nobody waits for it any more when the caller has gone.
+        let _ = answer.send(cancelled);
     }
 
     /// Puts waiting deliveries that are due into their lanes; those that end at once are written with the next commit.
@@ -248,6 +282,8 @@ impl Recorder {
             Report::Slept { lane, health } => {
                 self.next.batch.sleeping.insert(lane.to_string(), health);
             }
+            Report::Redelivers { lane } => self.parts.waiting.wake(&lane, (self.parts.now)()),
+            Report::Cancel(cancel) => self.cancels.push(*cancel),
             Report::Tested(finished) => self.next.log(None, *finished),
             Report::Stop(answer) => return Some(answer),
         }

@@ -107,6 +107,11 @@ impl Waiting {
         self.running.insert(id, lane);
     }
 
+    /// Whether the delivery of this row is queued or running.
+    pub fn is_running(&self, id: i64) -> bool {
+        self.running.contains_key(&id)
+    }
+
     /// The delivery of this row is no longer running, and the table says so too.
     pub fn settled(&mut self, id: i64) {
         let Some(lane) = self.running.remove(&id) else { return };

@@ -21,7 +21,8 @@ impl Store {
         owner: Owner,
         id: IntegrationId,
     ) -> Result<Vec<Value>, StoreError> {
-        let sql = "SELECT id, entry FROM logs WHERE success = $3
+        let sql = "SELECT id, entry, redelivered, EXISTS (SELECT 1 FROM kept WHERE kept.id = logs.kept_id AND redelivery_id IS NULL)
+             FROM logs WHERE success = $3
              AND integration_id = (SELECT id FROM integrations WHERE id = $1 AND owner = $2)
              ORDER BY id DESC LIMIT $4";
         self.log(sql, &id.to_string(), owner, [SHOWN_OF_ALL; 2]).await
@@ -32,7 +33,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer or an entry cannot be read.
     pub async fn log_of_member(&self, owner: Owner, member: MemberId) -> Result<Vec<Value>, StoreError> {
-        let sql = "SELECT id, entry FROM logs WHERE success = $3 AND member_id = (
+        let sql = "SELECT id, entry, redelivered, EXISTS (SELECT 1 FROM kept WHERE kept.id = logs.kept_id AND redelivery_id IS NULL)
+             FROM logs WHERE success = $3 AND member_id = (
                  SELECT members.id FROM members JOIN integrations ON integrations.id = integration_id
                  WHERE members.id = $1 AND owner = $2)
              ORDER BY id DESC LIMIT $4";
@@ -58,7 +60,19 @@ impl Store {
             rows.extend(some.into_iter().map(|row| (row.get(0), row)));
         }
         rows.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
-        rows.iter().map(|(id, row)| read(*id, row.get(1))).collect()
+        rows.iter()
+            .map(|(id, row)| {
+                let mut entry = read(*id, row.get(1))?;
+                if let Value::Object(shown) = &mut entry {
+                    for (at, name) in [(2, "redelivered"), (3, "kept")] {
+                        if row.get::<bool, _>(at) {
+                            shown.insert(name.to_owned(), true.into());
+                        }
+                    }
+                }
+                Ok(entry)
+            })
+            .collect()
     }
 }
 

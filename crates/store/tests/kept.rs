@@ -146,3 +146,41 @@ async fn kept_deliveries_follow_their_member_and_go_with_it() {
     w.store.remove_member(OWNER, MemberKey::Id(one.members[1].id), by(NOW)).await.unwrap().unwrap();
     assert_eq!((kept(&w, &one).await, w.store.kept_bytes().await.unwrap()), (0, 0));
 }
+
+#[tokio::test]
+async fn an_owner_has_a_bounded_number_of_runs_and_none_of_what_is_not_its_own() {
+    let w = world().await;
+    let made = w.shared(&w.products).await;
+    end(&w, &made, made.members[0], &[Outcome::Error], NOW).await;
+    let stranger = tributary_domain::Owner::User(support::USER);
+    let begin =
+        async |owner, id: &str| w.store.begin_redelivery(owner, id, &chosen(&made), by(NOW)).await.unwrap().0;
+    assert_eq!(begin(stranger, "x").await, Begun::Gone);
+    for id in ["a", "b", "c", "d", "e"] {
+        assert_eq!(begin(OWNER, id).await, Begun::Yes);
+    }
+    assert_eq!(begin(OWNER, "f").await, Begun::TooMany);
+    assert!(!w.store.cancel_redelivery(stranger, "a", &[], by(NOW)).await.unwrap());
+    assert!(w.store.redeliveries(stranger, made.id, None, None).await.unwrap().is_empty());
+    assert_eq!(w.store.send_redelivery("a", LANE, [100, 9], NOW).await.unwrap(), 1);
+    assert_eq!(w.store.send_redelivery("b", LANE, [200, 9], NOW).await.unwrap(), 0, "it is in one run alone");
+}
+
+#[tokio::test]
+async fn disabling_keeps_what_waits_and_ends_runs() {
+    let w = world().await;
+    let made = w.shared(&w.products).await;
+    w.wait(7, &made, made.members[0]).await;
+    end(&w, &made, made.members[1], &[Outcome::Error], NOW).await;
+    w.store.begin_redelivery(OWNER, "a", &chosen(&made), by(NOW)).await.unwrap();
+    w.store.send_redelivery("a", LANE, [100, 9], NOW).await.unwrap();
+    let mut config = made.config.clone();
+    config.insert("disabled".to_owned(), true.into());
+    w.store.replace_integration(OWNER, Seen::of(&made), &config, None, None, by(NOW)).await.unwrap().unwrap();
+    assert_eq!(kept(&w, &made).await, 2, "both may be delivered again later");
+    assert_eq!(w.total(made.id).await, counts(0, 1, 1), "the redelivery is not counted as an event");
+    assert_eq!(w.store.redelivered(OWNER, made.id, None, [NOW.day(); 2]).await.unwrap(), counts(0, 0, 1));
+    assert_eq!(w.store.send_redelivery("a", LANE, [200, 9], NOW).await.unwrap(), 0);
+    let run = w.store.redeliveries(OWNER, made.id, None, Some("a")).await.unwrap().pop().unwrap();
+    assert_eq!((run.state.as_str(), run.ended), ("cancelled", [0, 0, 1]));
+}

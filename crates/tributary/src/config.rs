@@ -1,6 +1,7 @@
 //! The configuration: defaults, then a TOML file, then the environment (`TRIBUTARY_SECTION__KEY`), then flags.
 
 mod eventlog;
+mod redelivery;
 mod targets;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub(crate) use self::{eventlog::EventLogConfig, targets::Targets};
+pub(crate) use self::{eventlog::EventLogConfig, redelivery::Redelivery, targets::Targets};
 
 /// What every name of an environment variable of ours begins with.
 const ENV_PREFIX: &str = "TRIBUTARY_";
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) accounts: Accounts,
     /// How deliveries behave.
     pub(crate) delivery: Delivery,
+    /// What is kept of failed and skipped deliveries.
+    pub(crate) redelivery: Redelivery,
     /// Bounds for callers.
     pub(crate) limits: Limits,
     /// Where the services behind the branded kinds are.

@@ -130,6 +130,7 @@ impl Server {
             retry_delays_ms: config.delivery.retry_delays.0.iter().map(|span| ms(span.0)).collect(),
             lane_concurrency: config.delivery.lane_concurrency.max(1),
             total_concurrency: config.delivery.total_concurrency.max(1),
+            redelivery: config.redelivery.settings(),
             now,
         };
         let clients = Clients::new(&ClientSettings { timeout: config.delivery.timeout.0, addresses })?;

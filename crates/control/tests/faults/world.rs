@@ -204,6 +204,7 @@ pub(crate) async fn control(folder: &Path) -> Control {
         retry_delays_ms: vec![30_000, 60_000],
         lane_concurrency: 1,
         total_concurrency: 1,
+        redelivery: Default::default(),
         now,
     };
     let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, delivery).await.unwrap();
