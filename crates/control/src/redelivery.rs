@@ -208,51 +208,9 @@ fn read(body: &Map<String, Value>, found: &Found, now: Timestamp) -> Result<Aske
         if value.is_null() || value.as_str() == Some("") {
             continue;
         }
-        let wrong = match field.as_str() {
-            "from" | "to" => match time(value) {
-                Some(at) if field == "from" => {
-                    asked.from = at;
-                    continue;
-                }
-                Some(at) => {
-                    asked.to = at;
-                    continue;
-                }
-                None => "must be a date or time in ISO 8601, e.g. 2024-01-31T12:00:00Z, or milliseconds"
-                    .to_owned(),
-            },
-            "outcome" => match value.as_str() {
-                Some("error") => {
-                    asked.outcome = Some(Outcome::Error);
-                    continue;
-                }
-                Some("skipped") => {
-                    asked.outcome = Some(Outcome::Skipped);
-                    continue;
-                }
-                _ => "must be error or skipped; both when absent".to_owned(),
-            },
-            "dry_run" => match (value, value.as_str()) {
-                (Value::Bool(flag), _) => {
-                    asked.dry_run = *flag;
-                    continue;
-                }
-                (_, Some(flag @ ("true" | "false"))) => {
-                    asked.dry_run = flag == "true";
-                    continue;
-                }
-                _ => "must be true or false".to_owned(),
-            },
-            "product_ids" => match products(value, found) {
-                Ok(list) => {
-                    asked.products = Some(list);
-                    continue;
-                }
-                Err(why) => why,
-            },
-            _ => "is not known; known are from, to, outcome, product_ids and dry_run".to_owned(),
-        };
-        errors.push(FieldError::new(field, wrong));
+        if let Err(wrong) = asked.take(field, value, found) {
+            errors.push(FieldError::new(field, wrong));
+        }
     }
     if errors.is_empty() && asked.from > asked.to {
         errors.push(FieldError::new("from", "must not be after to"));
@@ -263,12 +221,42 @@ fn read(body: &Map<String, Value>, found: &Found, now: Timestamp) -> Result<Aske
     }
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
-    match value {
+impl Asked {
+    fn take(&mut self, field: &str, value: &Value, found: &Found) -> Result<(), String> {
+        match field {
+            "from" => self.from = time(value)?,
+            "to" => self.to = time(value)?,
+            "outcome" => {
+                self.outcome = match value.as_str() {
+                    Some("error") => Some(Outcome::Error),
+                    Some("skipped") => Some(Outcome::Skipped),
+                    _ => return Err("must be error or skipped; both when absent".to_owned()),
+                }
+            }
+            "dry_run" => {
+                self.dry_run = match (value.as_bool(), value.as_str()) {
+                    (Some(flag), _) => flag,
+                    (None, Some("true")) => true,
+                    (None, Some("false")) => false,
+                    _ => return Err("must be true or false".to_owned()),
+                }
+            }
+            "product_ids" => self.products = Some(products(value, found)?),
+            _ => return Err("is not known; known are from, to, outcome, product_ids and dry_run".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn time(value: &Value) -> Result<Timestamp, String> {
+    let read = match value {
         Value::Number(ms) => ms.as_i64().map(Timestamp),
         Value::String(text) => Timestamp::parse(text).or_else(|| text.parse().ok().map(Timestamp)),
         _ => None,
-    }
+    };
+    read.ok_or_else(|| {
+        "must be a date or time in ISO 8601, e.g. 2024-01-31T12:00:00Z, or milliseconds since 1970".to_owned()
+    })
 }
 
 fn products(value: &Value, found: &Found) -> Result<Vec<ProductId>, String> {

@@ -130,12 +130,15 @@ pub struct Recorder {
     cancels: Vec<Cancel>,
 }
 
+/// A delivery for the log, with its place among the batch's ended ones; a test has none.
+type Logged = (Option<usize>, Finished);
+
 /// What the next commit writes, and what follows once it has.
 #[derive(Default)]
 struct NextCommit {
     batch: Batch,
-    /// The newest of each log, with their places among the ended; only these are worth rendering.
-    logs: HashMap<(Counted, bool), VecDeque<(Option<usize>, Finished)>>,
+    /// The newest of each log; only these are worth rendering.
+    logs: HashMap<(Counted, bool), VecDeque<Logged>>,
     /// Waiting deliveries that are no longer running.
     settled: Vec<i64>,
     /// Waiting deliveries that run already.

@@ -267,23 +267,7 @@ impl Store {
             .await?
             .get(0);
         let room = most.min(UNDER_WAY - under_way).max(0);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "WITH run AS (SELECT redeliveries.* FROM redeliveries JOIN integrations ON integrations.id = integration_id
-                 WHERE redeliveries.id = $1 AND state = 'running' AND NOT disabled)
-             SELECT kept.id FROM run JOIN kept ON kept.integration_id = run.integration_id
-                 AND kept.id > run.next_after AND kept.id <= run.up_to
-             WHERE (run.member_id IS NULL OR kept.member_id = run.member_id)
-                 AND (run.kept_id IS NULL OR kept.id = run.kept_id) AND at BETWEEN from_at AND to_at
-                 AND (run.outcome IS NULL OR kept.outcome = run.outcome)
-                 AND (products IS NULL OR product_id IN (SELECT value FROM json_each(products)))
-                 AND redelivery_id IS NULL
-             ORDER BY kept.id LIMIT $2"
-        )))
-        .bind(id)
-        .bind(room)
-        .fetch_all(&mut *tx)
-        .await?;
-        let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let ids = next_kept(&mut tx, id, room).await?;
         let sent = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         if !ids.is_empty() {
             take_up(&mut tx, id, lane, first, &ids, now).await?;
@@ -397,6 +381,27 @@ async fn is_owned(tx: &mut SqliteConnection, owner: Owner, id: IntegrationId) ->
         .fetch_optional(tx)
         .await?;
     Ok(row.is_some())
+}
+
+/// The kept rows that a run takes next; none of a run that has ended or whose integration is disabled.
+async fn next_kept(tx: &mut SqliteConnection, id: &str, room: i64) -> Result<Vec<i64>, StoreError> {
+    let rows = sqlx::query(
+        "WITH run AS (SELECT redeliveries.* FROM redeliveries JOIN integrations ON integrations.id = integration_id
+             WHERE redeliveries.id = $1 AND state = 'running' AND NOT disabled)
+         SELECT kept.id FROM run JOIN kept ON kept.integration_id = run.integration_id
+             AND kept.id > run.next_after AND kept.id <= run.up_to
+         WHERE (run.member_id IS NULL OR kept.member_id = run.member_id)
+             AND (run.kept_id IS NULL OR kept.id = run.kept_id) AND at BETWEEN from_at AND to_at
+             AND (run.outcome IS NULL OR kept.outcome = run.outcome)
+             AND (products IS NULL OR product_id IN (SELECT value FROM json_each(products)))
+             AND redelivery_id IS NULL
+         ORDER BY kept.id LIMIT $2",
+    )
+    .bind(id)
+    .bind(room)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Makes waiting rows of kept ones and marks these.
