@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { LOOPBACK, Server } from '../lib/server.mjs';
 import { Receiver } from '../lib/receiver.mjs';
 import { eventually } from '../lib/wait.mjs';
-import { shareWebhook, threeProducts } from '../lib/world.mjs';
+import { newUser, shareWebhook, threeProducts } from '../lib/world.mjs';
 
 /** A webhook of three products that refuses `each` readings of each; ready to answer. */
 async function failed(t, each, settings = {}) {
@@ -75,4 +75,41 @@ test('one row of the log is delivered again alone', { timeout: 120_000 }, async 
   const { redelivery } = await api.want(200, 'POST', `${path}/logs/${row.id}/redeliver`, {});
   assert.equal((await finished(redelivery)).success, 1);
   assert.deepEqual([...ids(receiver.at(hook.path))], [JSON.parse(row.event.data).id]);
+});
+
+test('the console counts and delivers again, and a viewer has no button for it', { timeout: 120_000 }, async (t) => {
+  const { server, world, receiver, hook, path, api, all, finished } = await failed(t, 2);
+  const viewer = await newUser(server.base);
+  await api.want(201, 'POST', `${world.org.scope}/team`, { username: viewer.username, role: 'View-only' });
+  const address = `/orgs/${world.org.slug}/integrations/${hook.id}`;
+  const signIn = async ({ username, password }) => {
+    const answer = await fetch(`${server.base}/sign-in`, {
+      method: 'POST', redirect: 'manual', body: new URLSearchParams({ username, password }),
+      headers: { origin: server.base, 'sec-fetch-site': 'same-origin' },
+    });
+    return answer.headers.getSetCookie().map((cookie) => cookie.split(';')[0]).join('; ');
+  };
+  const look = async (cookie, at) => (await fetch(`${server.base}${at}`, { headers: { cookie } })).text();
+
+  const cookie = await signIn(world.user);
+  const page = await look(cookie, address);
+  assert.match(page, /<button name="log" value="\d+">Redeliver<\/button>/);
+  const [, csrf] = page.match(/name="csrf" value="([^"]+)"/);
+  const send = async (fields) => (await fetch(`${server.base}${address}/redelivery`, {
+    method: 'POST', headers: { cookie, origin: server.base, 'sec-fetch-site': 'same-origin' },
+    body: new URLSearchParams({ csrf, from: '2020-01-01T00:00', to: '', outcome: 'error', ...fields }),
+  })).text();
+  const counted = await send({ do: 'count' });
+  for (const product of world.products) assert.ok(counted.includes(`product ${product.id}: 2`), counted);
+  assert.equal(receiver.requests.length, 0);
+  assert.match(await send({ do: 'begin' }), /Last redeliveries/);
+  const { redeliveries } = await api.want(200, 'GET', `${path}/redeliveries`);
+  assert.equal((await finished(redeliveries[0])).success, all);
+  assert.ok((await look(cookie, `${address}/redelivery`)).includes(`${all} of ${all}`));
+
+  const watching = await signIn(viewer);
+  for (const at of [address, `${address}/redelivery`]) {
+    const seen = await look(watching, at);
+    assert.ok(seen.includes('redelivery') && !seen.includes('Redeliver</button>'), `${at} has no button for a viewer`);
+  }
 });

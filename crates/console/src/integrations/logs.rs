@@ -18,6 +18,9 @@ pub(crate) struct LogRow {
     pub(crate) duration: String,
     pub(crate) attempt: String,
     pub(crate) test: bool,
+    /// Whether its event is kept, so that it can be delivered again.
+    pub(crate) kept: bool,
+    pub(crate) redelivered: bool,
     pub(crate) error: String,
     pub(crate) request: String,
     pub(crate) response: String,
@@ -50,6 +53,8 @@ impl LogRow {
             duration: format!("{} ms", number(row["duration_ms"].as_i64().unwrap_or_default())),
             attempt: text(&row["attempt"]),
             test: row["test"] == Value::Bool(true),
+            kept: row["kept"] == Value::Bool(true),
+            redelivered: row["redelivered"] == Value::Bool(true),
             error: text(&row["error"]),
             request: if request.is_null() { String::new() } else { request_text(request) },
             response: if response.is_null() { String::new() } else { response_text(response) },

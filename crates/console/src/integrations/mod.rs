@@ -7,6 +7,7 @@ mod list;
 mod logs;
 mod merge;
 mod new;
+mod redelivery;
 mod shown;
 mod versions;
 mod view;
@@ -36,6 +37,10 @@ pub(crate) fn routes() -> Router<Console> {
             .route(&format!("{place}/integrations/{{id}}/days"), get(list::days))
             .route(&format!("{place}/integrations/{{id}}/test"), post(view::test))
             .route(&format!("{place}/integrations/{{id}}/state"), post(view::set_state))
+            .route(
+                &format!("{place}/integrations/{{id}}/redelivery"),
+                get(redelivery::show).post(redelivery::act),
+            )
             .route(
                 &format!("{place}/integrations/{{id}}/versions"),
                 get(versions::show).post(versions::restore),
