@@ -99,6 +99,8 @@ test('the console counts and delivers again, and a viewer has no button for it',
     method: 'POST', headers: { cookie, origin: server.base, 'sec-fetch-site': 'same-origin' },
     body: new URLSearchParams({ csrf, from: '2020-01-01T00:00', to: '', outcome: 'error', ...fields }),
   })).text();
+  const one = await send({ do: 'count', product_ids: String(world.products[0].id) });
+  assert.ok(one.includes(`product ${world.products[0].id}: 2`) && !one.includes(`product ${world.products[1].id}: 2`), one);
   const counted = await send({ do: 'count' });
   for (const product of world.products) assert.ok(counted.includes(`product ${product.id}: 2`), counted);
   assert.equal(receiver.requests.length, 0);
@@ -110,6 +112,7 @@ test('the console counts and delivers again, and a viewer has no button for it',
   const watching = await signIn(viewer);
   for (const at of [address, `${address}/redelivery`]) {
     const seen = await look(watching, at);
-    assert.ok(seen.includes('redelivery') && !seen.includes('Redeliver</button>'), `${at} has no button for a viewer`);
+    assert.match(seen, /redelivery/i);
+    assert.ok(!seen.includes('Redeliver</button>'), `${at} has no button for a viewer`);
   }
 });

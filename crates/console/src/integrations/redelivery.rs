@@ -42,6 +42,10 @@ struct RedeliveryPage {
     from: String,
     to: String,
     outcome: String,
+    /// The products, and whether they are ticked.
+    products: Vec<(i64, bool)>,
+    /// Whether one of the runs goes on.
+    running: bool,
     runs: Vec<RunRow>,
     refusal: String,
     refused: Refused,
@@ -65,6 +69,7 @@ async fn page_of(
     console: &Console,
     here: &Here,
     [from, to, outcome]: [String; 3],
+    ticked: &[String],
     counted: Option<&Redelivering>,
     refused: Refused,
 ) -> Result<RedeliveryPage, PageError> {
@@ -83,6 +88,16 @@ async fn page_of(
         from,
         to,
         outcome,
+        products: match here.product() {
+            Some(_) => Vec::new(),
+            None => view
+                .integration
+                .members
+                .iter()
+                .map(|on| (on.product.0, ticked.contains(&on.product.to_string())))
+                .collect(),
+        },
+        running: runs.iter().any(|run| run.state == "running"),
         runs: runs.iter().map(|run| row_of(run, &page)).collect(),
         refusal: here.refusal(console, Action::UpdateIntegration).await?,
         page,
@@ -93,7 +108,7 @@ async fn page_of(
 
 /// The last runs, and a form for another one.
 pub(crate) async fn show(State(console): State<Console>, here: Here) -> Result<Response, PageError> {
-    let page = page_of(&console, &here, Default::default(), None, Refused::default()).await?;
+    let page = page_of(&console, &here, Default::default(), &[], None, Refused::default()).await?;
     Ok(render(&page)?.into_response())
 }
 
@@ -116,6 +131,10 @@ pub(crate) async fn act(
             *value = format!("{text}{seconds}Z").into();
         }
     }
+    let ticked: Vec<String> = fields.all("product_ids").map(str::to_owned).collect();
+    if !ticked.is_empty() {
+        body.insert("product_ids".to_owned(), ticked.clone().into());
+    }
     let dry = fields.text("do") == "count";
     body.insert("dry_run".to_owned(), dry.into());
     let done = if fields.has("log") {
@@ -128,13 +147,13 @@ pub(crate) async fn act(
     let filled = ["from", "to", "outcome"].map(|name| fields.text(name).to_owned());
     match done {
         Ok(Some(counted)) if counted.run.is_none() => {
-            let page = page_of(&console, &here, filled, Some(&counted), Refused::default()).await?;
+            let page = page_of(&console, &here, filled, &ticked, Some(&counted), Refused::default()).await?;
             Ok(render(&page)?.into_response())
         }
         Ok(_) => Ok(Redirect::to(&format!("{}/integrations/{id}/redelivery", here.base())).into_response()),
         Err(error) => {
             let refused = Refused::new(error, fields)?;
-            let page = page_of(&console, &here, filled, None, refused).await?;
+            let page = page_of(&console, &here, filled, &ticked, None, refused).await?;
             Ok((page.refused.status(), render(&page)?).into_response())
         }
     }
