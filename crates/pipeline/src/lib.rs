@@ -131,7 +131,7 @@ impl Pipeline {
         let delivery = Delivery {
             clients,
             streams: streams.clone(),
-            retry_delays_ms: settings.retry_delays_ms.into(),
+            retry_delays_ms: settings.retry_delays_ms.as_slice().into(),
             now: settings.now,
             reports: reports.clone(),
             metrics: metrics.clone(),
@@ -149,13 +149,7 @@ impl Pipeline {
             metrics: metrics.clone(),
             now: settings.now,
         };
-        let redeliverer = Redeliverer {
-            store: store.clone(),
-            reports: reports.clone(),
-            next_id: next_id.clone(),
-            settings: settings.redelivery,
-            now: settings.now,
-        };
+        let redeliverer = Redeliverer::new(store.clone(), &reports, &next_id, &settings);
         let router = Router {
             log: log.clone(),
             routes,

@@ -59,14 +59,24 @@ pub struct Cancel {
 
 /// See the module.
 pub(crate) struct Redeliverer {
-    pub(crate) store: Store,
-    pub(crate) reports: mpsc::UnboundedSender<Report>,
-    pub(crate) next_id: Arc<AtomicI64>,
-    pub(crate) settings: RedeliverySettings,
-    pub(crate) now: fn() -> Timestamp,
+    store: Store,
+    reports: mpsc::UnboundedSender<Report>,
+    next_id: Arc<AtomicI64>,
+    settings: RedeliverySettings,
+    now: fn() -> Timestamp,
 }
 
 impl Redeliverer {
+    pub(crate) fn new(
+        store: Store,
+        reports: &mpsc::UnboundedSender<Report>,
+        next_id: &Arc<AtomicI64>,
+        settings: &crate::Settings,
+    ) -> Redeliverer {
+        let (reports, next_id) = (reports.clone(), next_id.clone());
+        Redeliverer { store, reports, next_id, settings: settings.redelivery, now: settings.now }
+    }
+
     /// Runs until it is told to stop.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut trim_at = Instant::now();
