@@ -28,8 +28,8 @@ pub(crate) struct LogRow {
 }
 
 impl LogRow {
-    /// Reads an entry in the form of the API (contract 4.3).
-    pub(crate) fn new(row: &Value, now: Timestamp) -> LogRow {
+    /// Reads an entry in the form of the API (contract 4.3). A product is shown by its name where one is known.
+    pub(crate) fn new(row: &Value, now: Timestamp, name_of: impl Fn(i64) -> Option<String>) -> LogRow {
         let text = |value: &Value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
@@ -45,7 +45,10 @@ impl LogRow {
             id: text(&row["id"]),
             at: Moment::parse(&text(&row["at"]), now),
             outcome: text(&row["outcome"]),
-            product: text(&row["product_id"]),
+            product: row["product_id"]
+                .as_i64()
+                .map(|id| name_of(id).unwrap_or_else(|| format!("product {id}")))
+                .unwrap_or_default(),
             device: text(&event["coreid"]),
             event: text(&event["name"]),
             data: text(&event["data"]),
@@ -127,7 +130,7 @@ mod tests {
     fn a_delivery_without_a_reply_says_so() {
         let row = json!({"outcome": "error", "request": {"method": "GET", "url": "http://a"}, "response": null,
             "error": "ECONNREFUSED", "event": {"name": "e"}, "duration_ms": 1_234, "at": "2026-01-01T00:00:00.000Z"});
-        let shown = LogRow::new(&row, Timestamp(1_767_225_605_000));
+        let shown = LogRow::new(&row, Timestamp(1_767_225_605_000), |_| None);
         assert_eq!((shown.status.as_str(), shown.duration.as_str()), ("no reply", "1,234 ms"));
         assert_eq!(shown.at.ago, "5 s ago");
         assert!(shown.response.is_empty());

@@ -7,9 +7,9 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use tributary_control::redelivery::{Redelivering, Run};
-use tributary_domain::access::Action;
+use tributary_domain::{ProductId, access::Action};
 
-use super::shown;
+use super::{shown, view::products_of};
 use crate::{
     Console,
     error::PageError,
@@ -42,8 +42,8 @@ struct RedeliveryPage {
     from: String,
     to: String,
     outcome: String,
-    /// The products, and whether they are ticked.
-    products: Vec<(i64, bool)>,
+    /// The products: id, name, and whether they are ticked.
+    products: Vec<(i64, String, bool)>,
     /// Whether one of the runs goes on.
     running: bool,
     runs: Vec<RunRow>,
@@ -79,8 +79,13 @@ async fn page_of(
     let part = if here.product().is_some() { "Products" } else { "Integrations" };
     let page = here.page.clone().titled(part, format!("Redelivery of {name}"));
     let runs = console.redeliveries(actor, here.key(), &here.id).await?;
-    let count = |(product, count): &(Option<tributary_domain::ProductId>, i64)| {
-        (product.map_or_else(|| "sandbox".to_owned(), |product| format!("product {product}")), *count)
+    let products = products_of(console, here, &view).await?;
+    let name_of = |product: ProductId| {
+        let on = products.iter().find(|on| on.id == product);
+        on.map_or_else(|| format!("product {product}"), |on| on.name.clone())
+    };
+    let count = |(product, count): &(Option<ProductId>, i64)| {
+        (product.map_or_else(|| "sandbox".to_owned(), name_of), *count)
     };
     Ok(RedeliveryPage {
         address: format!("{}/integrations/{}", here.base(), here.id),
@@ -90,11 +95,9 @@ async fn page_of(
         outcome,
         products: match here.product() {
             Some(_) => Vec::new(),
-            None => view
-                .integration
-                .members
+            None => products
                 .iter()
-                .map(|on| (on.product.0, ticked.contains(&on.product.to_string())))
+                .map(|on| (on.id.0, on.name.clone(), ticked.contains(&on.id.to_string())))
                 .collect(),
         },
         running: runs.iter().any(|run| run.state == "running"),

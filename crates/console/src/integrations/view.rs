@@ -9,12 +9,12 @@ use axum::{
 use serde_json::{Map, Value, json};
 use tributary_control::{
     Error,
-    history::Counts,
+    history::{Counts, History},
     integrations::{MemberView, View},
     place::Place,
     test_run::TestResult,
 };
-use tributary_domain::{Owner, access::Action, time::date_of};
+use tributary_domain::{Owner, ProductId, Timestamp, access::Action, time::date_of};
 
 use super::{logs::LogRow, shown};
 use crate::{
@@ -69,9 +69,10 @@ struct Day {
 }
 
 /// A product on which it executes.
-struct On {
+pub(super) struct On {
+    pub(super) id: ProductId,
     slug: String,
-    name: String,
+    pub(super) name: String,
 }
 
 #[derive(Template)]
@@ -168,8 +169,7 @@ async fn page_of(
     let sleeping = console.sleeping_destinations(actor, here.key()).await?;
     let integration = &view.integration;
     let products = products_of(console, here, &view).await?;
-    let logs: Vec<LogRow> = view.logs.iter().flatten().map(|row| LogRow::new(row, here.page.now)).collect();
-    let (successes, errors) = logs.into_iter().partition(|row| row.outcome == "success");
+    let (successes, errors) = logs_of(&view, &history, here.page.now);
     let dates = (history.from..).zip(&history.total);
     let mut days: Vec<Day> = dates.map(|(day, counts)| Day { date: date_of(day), counts: *counts }).collect();
     days.reverse();
@@ -224,6 +224,16 @@ async fn page_of(
     })
 }
 
+/// The newest entries of the log: what succeeded, and the rest.
+fn logs_of(view: &View, history: &History, now: Timestamp) -> (Vec<LogRow>, Vec<LogRow>) {
+    let name_of = |id: i64| {
+        let names = history.products.iter().find(|one| one.product.0 == id)?.names.as_ref()?;
+        Some(names.1.clone())
+    };
+    let rows = view.logs.iter().flatten().map(|row| LogRow::new(row, now, name_of));
+    rows.partition(|row| row.outcome == "success")
+}
+
 /// The configuration besides what the head says, in the words of the API.
 fn fields_of(config: &Map<String, Value>) -> Vec<(String, String)> {
     let rest = config.iter().filter(|(field, _)| !SAID_ABOVE.contains(&field.as_str()));
@@ -243,10 +253,11 @@ pub(crate) fn origin(headers: &HeaderMap) -> String {
 }
 
 /// The products on which it executes, with their names as far as the person may know them.
-async fn products_of(console: &Console, here: &Here, view: &View) -> Result<Vec<On>, PageError> {
-    let on = |slug: &str, name: &str| On { slug: slug.to_owned(), name: name.to_owned() };
+pub(super) async fn products_of(console: &Console, here: &Here, view: &View) -> Result<Vec<On>, PageError> {
+    let on = |id, slug: &str, name: &str| On { id, slug: slug.to_owned(), name: name.to_owned() };
     if !view.products.is_empty() {
-        return Ok(view.products.iter().map(|product| on(&product.slug, &product.name)).collect());
+        let shown = |one: &MemberView| on(one.member.product, &one.slug, &one.name);
+        return Ok(view.products.iter().map(shown).collect());
     }
     let Owner::Org(org) = view.integration.owner else { return Ok(Vec::new()) };
     let known = match console.list_org_products(&here.session.actor, &org.to_string()).await {
@@ -255,8 +266,8 @@ async fn products_of(console: &Console, here: &Here, view: &View) -> Result<Vec<
         Err(error) => return Err(error.into()),
     };
     let name = |product| match known.iter().find(|known| known.id == product) {
-        Some(known) => on(&known.slug, &known.name),
-        None => on(&product.to_string(), &format!("product {product}")),
+        Some(known) => on(product, &known.slug, &known.name),
+        None => on(product, &product.to_string(), &format!("product {product}")),
     };
     Ok(view.integration.members.iter().map(|member| name(member.product)).collect())
 }
