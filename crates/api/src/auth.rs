@@ -11,9 +11,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::{ConnectInfo, FromRequestParts, Request},
-    http::{HeaderMap, header, request::Parts},
-    middleware::Next,
-    response::Response,
+    http::{Extensions, HeaderMap, header, request::Parts},
 };
 use tributary_domain::access::Actor;
 
@@ -51,7 +49,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Source {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Source, Infallible> {
-        Ok(Source(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+        Ok(Source::of(&parts.extensions))
+    }
+}
+
+impl Source {
+    /// Where the request of these extensions comes from.
+    pub(crate) fn of(extensions: &Extensions) -> Source {
+        Source(extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()))
     }
 }
 
@@ -80,8 +85,11 @@ fn presented(parts: &Parts) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// The layer that looks for tokens in all three places.
-pub(crate) async fn find_token(request: Request, next: Next) -> Result<Response, ApiError> {
+/// Looks for tokens in all three places.
+///
+/// # Errors
+/// When a form cannot be read.
+pub(crate) async fn find_token(request: Request) -> Result<Request, ApiError> {
     let (mut parts, body) = request.into_parts();
     let mut tokens: Vec<String> = bearer_tokens(&parts.headers).collect();
     if let Some(query) = parts.uri.query() {
@@ -96,7 +104,7 @@ pub(crate) async fn find_token(request: Request, next: Next) -> Result<Response,
         body
     };
     parts.extensions.insert(Presented(tokens));
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    Ok(Request::from_parts(parts, body))
 }
 
 /// The tokens of `Authorization: Bearer` headers. A header of another scheme, or without a token, is none.

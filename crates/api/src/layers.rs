@@ -1,20 +1,81 @@
 //! What every request passes through: errors are JSON whoever made them, and a panic is a 500.
 
-use std::panic::AssertUnwindSafe;
+use std::{
+    convert::Infallible,
+    fmt,
+    panic::AssertUnwindSafe,
+    task::{Context, Poll},
+};
 
 use axum::{
+    Router,
     body::to_bytes,
-    extract::Request,
+    extract::{DefaultBodyLimit, Request},
     http::{StatusCode, Uri, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
+use tower_service::Service;
+use tributary_domain::limits;
 
-use crate::error::{ApiError, Told};
+use crate::{
+    AppState, auth,
+    error::{ApiError, Told},
+    request_limit,
+};
 
 /// Longest text of the framework that is repeated to the caller, in bytes.
 const DETAIL_BYTES: usize = 1_024;
+
+/// The API as a service: the routes with all that is around them. It is one service, for each layer of a router would be
+/// a box, a future on the heap and a clone of the boxes within for every request.
+#[derive(Clone)]
+pub struct Api {
+    routes: Router,
+    state: AppState,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    pub(crate) fn new(routes: Router, state: AppState) -> Api {
+        Api { routes, state }
+    }
+
+    async fn answer(mut self, mut request: Request) -> Response {
+        if let Err(refused) = request_limit::count(&self.state, &request) {
+            return refused.into_response();
+        }
+        request = match auth::find_token(request).await {
+            Ok(request) => request,
+            Err(refused) => return refused.into_response(),
+        };
+        DefaultBodyLimit::max(limits::BODY_BYTES).apply(&mut request);
+        let Ok(response) = self.routes.call(request).await;
+        response
+    }
+}
+
+impl Service<Request> for Api {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let request = trim_slash(request);
+        let uri = request.uri().clone();
+        let answer = catch_panic(uri, self.clone().answer(request));
+        Box::pin(async move { Ok(errors_as_json(answer.await).await) })
+    }
+}
 
 /// The answer for a path that does not exist.
 pub(crate) async fn nowhere() -> ApiError {
@@ -27,7 +88,7 @@ pub(crate) async fn no_such_method() -> ApiError {
 }
 
 /// Reads `/v1/orgs/` as `/v1/orgs`. The end of an event prefix (`/v1/events/climate/`) is the caller's and stays.
-pub(crate) async fn trim_slash(mut request: Request) -> Request {
+fn trim_slash(mut request: Request) -> Request {
     if let Some(uri) = without_slash(request.uri()) {
         *request.uri_mut() = uri;
     }
@@ -46,19 +107,18 @@ fn without_slash(uri: &Uri) -> Option<Uri> {
 }
 
 /// Answers 500 when a handler panics; the panic itself is told on standard error by the panic hook.
-pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+async fn catch_panic(uri: Uri, answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
-            tracing::error!(%path, "a handler panicked");
+            tracing::error!(path = %uri.path(), "a handler panicked");
             ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR, None).into_response()
         }
     }
 }
 
 /// Turns the framework's own refusals (a path or query that cannot be read, say) into our form.
-pub(crate) async fn errors_as_json(response: Response) -> Response {
+async fn errors_as_json(response: Response) -> Response {
     let status = response.status();
     let refused = status.is_client_error() || status.is_server_error();
     if !refused || response.extensions().get::<Told>().is_some() {
@@ -85,18 +145,12 @@ pub(crate) async fn errors_as_json(response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use axum::{Router, body::Body, middleware::from_fn, routing::get};
-    use tower::ServiceExt;
 
     use super::*;
 
     #[tokio::test]
     async fn a_panic_is_told_as_an_internal_error_and_no_more() {
-        async fn panics() {
-            panic!("the secret cause");
-        }
-        let router = Router::new().route("/", get(panics)).layer(from_fn(catch_panic));
-        let answer = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let answer = catch_panic(Uri::from_static("/"), async { panic!("the secret cause") }).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = to_bytes(answer.into_body(), DETAIL_BYTES).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

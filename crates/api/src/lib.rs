@@ -39,15 +39,11 @@ mod webhooks;
 
 use std::{ops::Deref, sync::Arc};
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware::{from_fn, from_fn_with_state, map_request, map_response},
-};
+use axum::Router;
 use tributary_control::Control;
-use tributary_domain::limits;
 
 pub use error::ApiError;
+pub use layers::Api;
 pub use request_limit::RequestLimit;
 pub use streams::OpenStreams;
 
@@ -79,8 +75,13 @@ impl Deref for AppState {
     }
 }
 
-/// All routes of the API, with what every request passes through.
+/// The API as a router of its own.
 pub fn router(state: AppState) -> Router {
+    Router::new().fallback_service(service(state))
+}
+
+/// All routes of the API, with what every request passes through.
+pub fn service(state: AppState) -> Api {
     let routes = Router::new()
         .merge(oauth::routes())
         .merge(users::routes())
@@ -105,12 +106,6 @@ pub fn router(state: AppState) -> Router {
         .merge(ops::routes())
         .fallback(layers::nowhere)
         .method_not_allowed_fallback(layers::no_such_method)
-        .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
-        .layer(from_fn(auth::find_token))
-        .layer(from_fn_with_state(state.clone(), request_limit::limit))
-        .layer(from_fn(layers::catch_panic))
-        .layer(map_response(layers::errors_as_json))
-        .with_state(state);
-    // Around the routes: a layer of theirs would see the path only after it was looked up.
-    Router::new().fallback_service(routes).layer(map_request(layers::trim_slash))
+        .with_state(state.clone());
+    Api::new(routes, state)
 }

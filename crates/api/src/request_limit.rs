@@ -2,12 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use axum::{
-    extract::{Request, State},
-    http::StatusCode,
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::Request, http::StatusCode};
 use parking_lot::Mutex;
 use tributary_control::origin::Origin;
 use tributary_domain::Timestamp;
@@ -64,19 +59,11 @@ impl RequestLimit {
     }
 }
 
-/// The layer that turns away an address which is over its limit.
-pub(crate) async fn limit(
-    State(state): State<AppState>,
-    Source(from): Source,
-    request: Request,
-    next: Next,
-) -> Response {
-    match state.request_limit.count(from.into(), state.control.now()) {
-        Ok(()) => next.run(request).await,
-        Err(wait) => {
-            ApiError::of_status(StatusCode::TOO_MANY_REQUESTS, None).retry_after(wait).into_response()
-        }
-    }
+/// Counts a request; refuses it when its address is over the limit.
+pub(crate) fn count(state: &AppState, request: &Request) -> Result<(), ApiError> {
+    let Source(from) = Source::of(request.extensions());
+    let counted = state.request_limit.count(from.into(), state.control.now());
+    counted.map_err(|wait| ApiError::of_status(StatusCode::TOO_MANY_REQUESTS, None).retry_after(wait))
 }
 
 #[cfg(test)]

@@ -55,8 +55,8 @@ impl Deref for Console {
     }
 }
 
-/// All pages. What is no page goes to `beyond`, which is the API.
-pub fn router(control: Control, beyond: Router) -> Router {
+/// All pages. A path that is none has the router's fallback.
+pub fn router(control: Control) -> Router {
     let streams = Arc::new(Semaphore::new(events::OPEN_STREAMS));
     Router::new()
         .merge(sign_in::routes())
@@ -72,5 +72,4 @@ pub fn router(control: Control, beyond: Router) -> Router {
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .layer(from_fn(page::headers))
         .with_state(Console(Arc::new(Parts { control, streams })))
-        .fallback_service(beyond)
 }

@@ -61,8 +61,6 @@ pub struct Window {
 pub struct Closed {
     /// How far the log has been dealt with, if that has moved.
     pub cursor: Option<u64>,
-    /// Deliveries that ended.
-    pub ended: Vec<Finished>,
     /// Deliveries that wait, none of them running.
     pub waits: Vec<PendingRow>,
     /// Deliveries that are written as waiting while they run on.
@@ -99,8 +97,14 @@ impl Window {
     }
 
     /// Closes events from the oldest on: those with nothing open, and those older than `patience`, whose open
-    /// deliveries become waiting ones that run on.
-    pub fn close(&mut self, patience: Duration, now: Timestamp, before: u64) -> Closed {
+    /// deliveries become waiting ones that run on. Each delivery that ended is given to `ended`.
+    pub fn close(
+        &mut self,
+        patience: Duration,
+        now: Timestamp,
+        before: u64,
+        mut ended: impl FnMut(Finished),
+    ) -> Closed {
         let mut closed = Closed::default();
         while let Some(front) = self.slots.front() {
             if !front.open.is_empty() && front.since.elapsed() < patience {
@@ -108,7 +112,7 @@ impl Window {
             }
             let Some(slot) = self.slots.pop_front() else { break };
             closed.weight += slot.weight;
-            closed.ended.extend(slot.ended);
+            slot.ended.into_iter().for_each(&mut ended);
             closed.waits.extend(slot.waits);
             closed.running.extend(slot.open.iter().map(|job| job.row(now, 1)));
         }
@@ -127,6 +131,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000);
     const PATIENT: Duration = Duration::from_secs(3_600);
+
+    fn nothing(_: Finished) {
+        unreachable!("no delivery of these tests ends");
+    }
 
     fn slot(seq: u64, jobs: &[i64]) -> Slot {
         let event = Arc::new(Event {
@@ -161,20 +169,20 @@ mod tests {
         let mut window = Window::new(10);
         window.extend(vec![slot(12, &[1, 2]), slot(14, &[3])], 15);
         assert_eq!(
-            window.close(PATIENT, NOW, 10).cursor,
+            window.close(PATIENT, NOW, 10, nothing).cursor,
             Some(11),
             "what fired nothing is behind it at once"
         );
         wait(&mut window, 14, 3);
         assert_eq!(
-            window.close(PATIENT, NOW, 11).cursor,
+            window.close(PATIENT, NOW, 11, nothing).cursor,
             None,
             "an event that ended early waits for the older one"
         );
         wait(&mut window, 12, 1);
-        assert_eq!(window.close(PATIENT, NOW, 11).cursor, None);
+        assert_eq!(window.close(PATIENT, NOW, 11, nothing).cursor, None);
         wait(&mut window, 12, 2);
-        let closed = window.close(PATIENT, NOW, 11);
+        let closed = window.close(PATIENT, NOW, 11, nothing);
         assert_eq!((closed.cursor, closed.weight, closed.waits.len()), (Some(15), 2, 3));
         assert!(closed.running.is_empty());
     }
@@ -184,7 +192,7 @@ mod tests {
         let mut window = Window::new(0);
         window.extend(vec![slot(1, &[1, 2]), slot(2, &[3])], 2);
         wait(&mut window, 1, 1);
-        let closed = window.close(Duration::ZERO, NOW, 0);
+        let closed = window.close(Duration::ZERO, NOW, 0, nothing);
         assert_eq!(closed.cursor, Some(2));
         assert_eq!(closed.waits.iter().map(|row| row.id).collect::<Vec<_>>(), [1]);
         let running: Vec<_> = closed.running.iter().map(|row| (row.id, row.due_at, row.attempt)).collect();
@@ -195,9 +203,9 @@ mod tests {
     #[test]
     fn an_empty_window_is_as_far_as_the_log_was_read() {
         let mut window = Window::new(5);
-        assert_eq!(window.close(PATIENT, NOW, 5).cursor, None);
+        assert_eq!(window.close(PATIENT, NOW, 5, nothing).cursor, None);
         window.extend(Vec::new(), 9);
-        assert_eq!(window.close(PATIENT, NOW, 5).cursor, Some(9));
+        assert_eq!(window.close(PATIENT, NOW, 5, nothing).cursor, Some(9));
         assert!(window.oldest().is_none());
     }
 }

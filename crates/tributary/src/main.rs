@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod key;
 mod serve;
+mod site;
 
 use std::{path::Path, process::ExitCode};
 

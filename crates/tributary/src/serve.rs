@@ -11,7 +11,7 @@ use tributary_pipeline::{Pipeline, Routes};
 use tributary_store::Store;
 use tributary_targets::{AddressPolicy, Clients, net::ClientSettings};
 
-use crate::{config::Config, key};
+use crate::{config::Config, key, site::Site};
 
 /// The file of the accounts, integrations and history.
 const STORE_FILE: &str = "tributary.db";
@@ -149,8 +149,8 @@ impl Server {
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
         let (closing, closed) = watch::channel(false);
         let http = {
-            let router = tributary_console::router(control, tributary_api::router(state));
-            tokio::spawn(http(listener, router, closed))
+            let site = Site::new(tributary_console::router(control), tributary_api::service(state));
+            tokio::spawn(http(listener, site, closed))
         };
         Ok(Server { address, pipeline, store, closing, http })
     }
@@ -167,19 +167,15 @@ impl Server {
     }
 }
 
-async fn http(
-    listener: TcpListener,
-    router: axum::Router,
-    mut closed: watch::Receiver<bool>,
-) -> io::Result<()> {
-    use axum::serve::ListenerExt as _;
+async fn http(listener: TcpListener, site: Site, mut closed: watch::Receiver<bool>) -> io::Result<()> {
+    use axum::{ServiceExt as _, serve::ListenerExt as _};
     // Answers are small and each is written whole: waiting for more to send would only delay them.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
     });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = site.into_make_service_with_connect_info::<SocketAddr>();
     let shutdown = async move {
         // A closed channel means that the server is gone, which is a stop as well.
         let _ = closed.wait_for(|closed| *closed).await;

@@ -26,6 +26,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_PER_HOST: usize = limits::LANE_CONCURRENCY;
 /// Largest head of a reply, in bytes.
 const REPLY_HEAD_BYTES: u32 = 64 * 1024;
+/// Reply bodies up to this size, in bytes, are copied out of the connection's buffer.
+const COPIED_BYTES: usize = 1_024;
 /// How often an HTTP/2 connection in use is asked whether it is still there: many requests share one.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long the answer to that is waited for.
@@ -251,7 +253,6 @@ async fn read(mut body: Incoming) -> Result<Bytes, hyper::Error> {
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if first.is_empty() && joined.is_empty() {
-            // Most replies are one piece, which needs no copy.
             first = data;
         } else {
             if joined.is_empty() {
@@ -265,7 +266,9 @@ async fn read(mut body: Incoming) -> Result<Bytes, hyper::Error> {
     }
     let mut whole = if joined.is_empty() { first } else { joined.freeze() };
     whole.truncate(limits::REPLY_BYTES);
-    Ok(whole)
+    // A slice of the connection's buffer keeps all of it until the reply is written down, and the connection has to get
+    // a new one.
+    Ok(if whole.len() <= COPIED_BYTES { Bytes::copy_from_slice(&whole) } else { whole })
 }
 
 /// `Retry-After` in milliseconds: seconds, or a date, which is taken relative to the reply's own `Date` so that the

@@ -1,0 +1,46 @@
+//! One address for the API and the pages.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use axum::{Router, extract::Request, response::Response, routing::future::RouteFuture};
+use futures_util::future::{BoxFuture, Either};
+use tower_service::Service;
+use tributary_api::Api;
+
+/// Where all paths of the API but a few begin.
+const API: &str = "/v1/";
+
+/// What the server answers with: the pages, and the API for every path that is no page.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pages: Router,
+    api: Api,
+}
+
+impl Site {
+    pub(crate) fn new(pages: Router, api: Api) -> Site {
+        Site { pages: pages.fallback_service(api.clone()), api }
+    }
+}
+
+impl Service<Request> for Site {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // No page is there: events need not go by all of them first.
+        if request.uri().path().starts_with(API) {
+            Either::Left(self.api.call(request))
+        } else {
+            Either::Right(self.pages.call(request))
+        }
+    }
+}
