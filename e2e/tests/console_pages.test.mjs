@@ -34,7 +34,7 @@ test('every other page is fit for a keyboard, a screen reader and a narrow windo
   await it.user.api.want(200, 'POST', `${it.products[0].scope}/devices`, { id: '0123456789abcdef01234567' });
   await it.user.api.want(201, 'POST', `${it.org.scope}/team`, { friendly_name: 'Importer', scopes: ['integrations:list'] });
   const own = `/orgs/${it.org.slug}/integrations/${shared.id}`;
-  const paths = [...parts(it), `${own}/versions`, own, `/orgs/${it.org.slug}/integrations/new/slack`];
+  const paths = [...parts(it), `${own}/versions`, `${own}/redelivery`, own, `/orgs/${it.org.slug}/integrations/new/slack`];
   for (const [colorScheme, width] of [['light', 1280], ['dark', 1280], ['light', 360]]) {
     const page = await openWindow(it.browser, it.server.base, { colorScheme, viewport: { width, height: 800 } });
     await signIn(page, it.user);
@@ -110,7 +110,7 @@ test('a stranger finds no page of an organization, a product or an integration',
   const page = await openWindow(it.browser, it.server.base);
   await signIn(page, await newUser(it.server.base));
   const own = `/orgs/${it.org.slug}/integrations`;
-  for (const path of [...parts(it).filter((path) => !path.startsWith('/sandbox')), own, `${own}/${shared.id}`, `${own}/${shared.id}/versions`]) {
+  for (const path of [...parts(it).filter((path) => !path.startsWith('/sandbox')), own, `${own}/${shared.id}`, `${own}/${shared.id}/versions`, `${own}/${shared.id}/redelivery`]) {
     assert.equal((await page.goto(path)).status(), 404, path);
   }
 });

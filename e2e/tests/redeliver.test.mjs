@@ -100,9 +100,9 @@ test('the console counts and delivers again, and a viewer has no button for it',
     body: new URLSearchParams({ csrf, from: '2020-01-01T00:00', to: '', outcome: 'error', ...fields }),
   })).text();
   const one = await send({ do: 'count', product_ids: String(world.products[0].id) });
-  assert.ok(one.includes(`product ${world.products[0].id}: 2`) && !one.includes(`product ${world.products[1].id}: 2`), one);
+  assert.ok(one.includes(`${world.products[0].name}: 2`) && !one.includes(`${world.products[1].name}: 2`), one);
   const counted = await send({ do: 'count' });
-  for (const product of world.products) assert.ok(counted.includes(`product ${product.id}: 2`), counted);
+  for (const product of world.products) assert.ok(counted.includes(`${product.name}: 2`), counted);
   assert.equal(receiver.requests.length, 0);
   assert.match(await send({ do: 'begin' }), /Last redeliveries/);
   const { redeliveries } = await api.want(200, 'GET', `${path}/redeliveries`);
