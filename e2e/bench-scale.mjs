@@ -52,7 +52,10 @@ const row = (figure, value) => { rows.push([figure, value]); console.log(`${figu
 const figure = (value, digits = 0) => value.toLocaleString('en', { maximumFractionDigits: digits });
 
 const sink = `127.0.0.1:${await freePort()}`;
-const resetSink = (query = '') => fetch(`http://${sink}/reset${query}`, { method: 'POST' }).then((answer) => answer.arrayBuffer());
+// Publishing blocks this process, and a connection that is kept may be closed meanwhile without its noticing.
+const reset = (address, query) =>
+  fetch(`http://${address}/reset${query}`, { method: 'POST', headers: { connection: 'close' } }).then((answer) => answer.arrayBuffer());
+const resetSink = (query = '') => reset(sink, query);
 const JSON_TEMPLATE = { id: '{{{PARTICLE_EVENT_VALUE}}}', device: '{{{PARTICLE_DEVICE_ID}}}', at: '{{{PARTICLE_PUBLISHED_AT}}}' };
 
 /** A server with three products and one webhook shared by them; `args` publish to it. */
@@ -160,6 +163,68 @@ const parts = {
     row('receiver answers after 200 ms: delivered per second (64 at once allow 320)', `${figure(6400 / ((Date.now() - started) / 1000))}, accepted ${figure(accepted)}`);
     await resetSink('?delay_ms=0');
     await it.server.close();
+  },
+
+  async fairness() {
+    // A fleet publishes 50 events per second; beside it another account does something that could be in its way.
+    const fleet = await scene();
+    const neighbour = await threeProducts(fleet.server.base);
+    const [theirs] = neighbour.products;
+    const second = `127.0.0.1:${await freePort()}`;
+    const { stop } = await start('sink', ['--listen', second], second);
+    const hook = await shareWebhook(neighbour, { url: (at) => `http://${second}${at}` }, undefined, { json: JSON_TEMPLATE, noDefaults: true });
+    const p99 = [];
+    for (const [name, behaviour, rate] of [
+      ['nothing beside it', '', 0], ['a destination that hangs, 500/s', '?hang_every=1', 500],
+      ['a destination that always fails, 500/s', '?hang_every=0&fail_every=1&fail_status=500', 500], ['an account that publishes 5,000/s', '', 5_000],
+    ]) {
+      await reset(second, behaviour || '?hang_every=0&fail_every=0');
+      const seconds = 12 * ROUNDS;
+      const busy = rate > 0 && spawn(program('pub'), [
+        '--c', '64', '--url', `${fleet.server.base}${theirs.scope}/events`, '--token', neighbour.user.token,
+        '--body', JSON.stringify({ name: hook.event, data: '@ID@' }), '--rate', String(rate), '--n', String(rate * seconds),
+      ], { stdio: 'ignore' });
+      if (busy) await pause(2_000);
+      const seen = [];
+      for (let round = 0; round < ROUNDS; round += 1) {
+        seen.push(publish([...fleet.args, '--n', '500', '--rate', '50', '--sink', `http://${sink}`]).e2e_latency_us);
+      }
+      if (busy && busy.exitCode === null) busy.kill('SIGKILL');
+      const { requests } = await (await fetch(`http://${second}/stats`, { headers: { connection: 'close' } })).json();
+      if (busy && !(requests > 0)) throw new Error(`nothing was sent beside it: ${name}`);
+      p99.push(median(seen.map((latency) => latency.p99)));
+      row(`p50 / p99 of a fleet at 50/s, ms: ${name}`,
+        `${figure(median(seen.map((latency) => latency.p50)) / 1000, 2)} / ${figure(p99.at(-1) / 1000, 2)} (p99 ${figure(p99.at(-1) / p99[0], 2)} ×)`);
+    }
+    await stop();
+    await fleet.server.close();
+  },
+
+  async console() {
+    // Each integration executes on five products.
+    const { server, world } = await scene();
+    const { user, org } = world;
+    const products = await Promise.all(Array.from({ length: 5 }, async (_, at) =>
+      (await user.api.want(201, 'POST', `${org.scope}/products`, { product: { name: `Many ${at}` } })).product.id));
+    for (let at = 0; at < 500; at += 1) {
+      await user.api.want(201, 'POST', `${org.scope}/integrations`, { name: `Integration ${at}`, event: `kind-${at}`, url: `http://${sink}/many`, product_ids: products });
+    }
+    const answer = await fetch(`${server.base}/sign-in`, {
+      method: 'POST', redirect: 'manual', headers: { origin: server.base, 'sec-fetch-site': 'same-origin' },
+      body: new URLSearchParams({ username: user.username, password: user.password }),
+    });
+    const cookie = answer.headers.getSetCookie().map((one) => one.split(';')[0]).join('; ');
+    const took = [];
+    for (let at = 0; at < 300; at += 1) {
+      const started = process.hrtime.bigint();
+      const page = await fetch(`${server.base}/orgs/${org.slug}/integrations`, { headers: { cookie } });
+      const text = await page.text();
+      if (page.status !== 200 || !text.includes('Integration 1')) throw new Error(`no list: ${page.status}`);
+      took.push(Number(process.hrtime.bigint() - started) / 1e6);
+    }
+    took.sort((a, b) => a - b);
+    row('first page of the console with 500 integrations, p50 / p99 of 300, ms', `${figure(took[150], 1)} / ${figure(took[296], 1)}`);
+    await server.close();
   },
 
   async integrations() {
