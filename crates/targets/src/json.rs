@@ -11,9 +11,9 @@ use crate::{
 /// The members of an object, without its braces.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JsonTemplate {
-    segments: Vec<Segment>,
+    segments: Box<[Segment]>,
     /// The keys of the outermost object.
-    keys: Vec<Text>,
+    keys: Box<[Text]>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl JsonTemplate {
         let mut flattener = Flattener { reader, segments: Vec::new(), raw: String::new() };
         flattener.members(object, path);
         flattener.flush();
-        let segments = flattener.segments;
+        let segments = flattener.segments.into();
         let keys = object.keys().filter_map(|key| Text::parse(key).ok()).collect();
         JsonTemplate { segments, keys }
     }

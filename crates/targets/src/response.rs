@@ -17,9 +17,10 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// The fields of a configuration that say how replies and errors become events.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseSettings {
-    topic: Option<Text>,
-    error_topic: Option<Text>,
-    template: Option<Template>,
+    // Boxed: most have none of them.
+    topic: Option<Box<Text>>,
+    error_topic: Option<Box<Text>>,
+    template: Option<Box<Template>>,
     unchunked: bool,
     data_url: bool,
     own: Option<OwnResponse>,
@@ -44,9 +45,9 @@ impl ResponseSettings {
     /// Reads them; errors go to `reader`.
     pub(crate) fn read(reader: &mut Reader<'_>) -> ResponseSettings {
         ResponseSettings {
-            topic: reader.text_template("responseTopic"),
-            error_topic: reader.text_template("errorResponseTopic"),
-            template: Template::read(reader),
+            topic: reader.text_template("responseTopic").map(Box::new),
+            error_topic: reader.text_template("errorResponseTopic").map(Box::new),
+            template: Template::read(reader).map(Box::new),
             unchunked: reader.flag("unchunked", false),
             data_url: reader.flag("dataUrlResponseEvent", false),
             own: None,
@@ -71,7 +72,7 @@ impl ResponseSettings {
             Some(own) => (own.topic)(device, event),
             None => hook_event::response_topic(sandbox, device, event),
         };
-        let topic = topic(self.topic.as_ref(), variables, default);
+        let topic = topic(self.topic.as_deref(), variables, default);
         let rendered = match &self.template {
             Some(template) => template.render(variables, &reply.body),
             None => self.own.and_then(|own| (own.data)(&reply.body)),
@@ -94,7 +95,7 @@ impl ResponseSettings {
     /// The event that an error causes, as full name and data.
     pub fn error_events(&self, variables: &Variables<'_>, error: &str) -> Vec<(String, String)> {
         let default = || hook_event::error_topic(&variables.event.name);
-        let topic = topic(self.error_topic.as_ref(), variables, default);
+        let topic = topic(self.error_topic.as_deref(), variables, default);
         let end = error.floor_char_boundary(limits::RESPONSE_CHUNK_BYTES);
         vec![(format!("{topic}/0"), error[..end].to_owned())]
     }

@@ -57,10 +57,11 @@ pub(crate) struct Part<'p> {
 /// A template ready to be rendered.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
+    // Boxed slices: a server holds a hundred thousand of these, most of them with one or two nodes.
     source: Box<str>,
-    nodes: Vec<Node>,
-    parts: Vec<PartSpan>,
-    variables: Vec<Span>,
+    nodes: Box<[Node]>,
+    parts: Box<[PartSpan]>,
+    variables: Box<[Span]>,
     has_tags: bool,
 }
 
@@ -155,15 +156,12 @@ impl Builder {
         }
     }
 
-    pub(crate) fn finish(mut self, source: &str, has_tags: bool) -> Program {
-        self.nodes.shrink_to_fit();
-        self.parts.shrink_to_fit();
-        self.variables.shrink_to_fit();
+    pub(crate) fn finish(self, source: &str, has_tags: bool) -> Program {
         Program {
             source: source.into(),
-            nodes: self.nodes,
-            parts: self.parts,
-            variables: self.variables,
+            nodes: self.nodes.into(),
+            parts: self.parts.into(),
+            variables: self.variables.into(),
             has_tags,
         }
     }

@@ -30,7 +30,8 @@ const BAD_VALUE: &str = "must not have line breaks or other control characters";
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     headers: Vec<(Text, Text)>,
-    auth: Option<(Text, Text)>,
+    /// Boxed: most have none.
+    auth: Option<Box<(Text, Text)>>,
 }
 
 impl Headers {
@@ -63,7 +64,7 @@ impl Headers {
             }
             headers.push((name, value));
         }
-        let auth = read_auth(reader, sensitive);
+        let auth = read_auth(reader, sensitive).map(Box::new);
         Headers { headers, auth }
     }
 
@@ -86,7 +87,7 @@ impl Headers {
 
     /// The value of the `Authorization` header that `auth` makes.
     pub(super) fn authorization(&self, scope: &dyn Scope) -> Result<Option<String>, String> {
-        let Some((username, password)) = &self.auth else { return Ok(None) };
+        let Some((username, password)) = self.auth.as_deref() else { return Ok(None) };
         let render = |field: &str, text: &Text| {
             text.render(scope, RENDERED_BYTES).map_err(|error| format!("auth.{field}: {error}"))
         };
