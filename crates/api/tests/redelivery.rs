@@ -217,3 +217,28 @@ async fn a_cancelled_redelivery_leaves_what_was_not_sent() {
     w.until(&run, "/redelivery/success", json!(sent)).await;
     assert_eq!(w.redeliver(json!({"dry_run": true})).await.1["total"], json!(all as u64 - sent));
 }
+
+#[tokio::test]
+async fn in_a_sandbox_what_failed_is_delivered_again_and_is_nobody_else_s_to_see() {
+    let w = world().await;
+    w.status.store(404, Ordering::Relaxed);
+    let own = json!({"event": "mine", "url": receiver(w.status.clone()).await});
+    let (code, made) = w.app.post(&w.me.token, "/v1/integrations", own).await;
+    assert_eq!(code, 201, "{made}");
+    let path = format!("/v1/integrations/{}", made["id"].as_str().unwrap());
+    let event = json!({"name": "mine", "data": "open"});
+    assert_eq!(w.app.post(&w.me.token, "/v1/devices/events", event).await.0, 200);
+    w.until(&path, "/integration/logs/0/kept", json!(true)).await;
+
+    let stranger = w.app.signed_up_user().await;
+    let redeliver = format!("{path}/redeliver");
+    assert_eq!(w.app.post(&stranger.token, &redeliver, json!({})).await.0, 404);
+
+    w.status.store(200, Ordering::Relaxed);
+    let (code, begun) = w.app.post(&w.me.token, &redeliver, json!({})).await;
+    assert_eq!((code, &begun["total"]), (200, &json!(1)), "{begun}");
+    let run = begun["redelivery"]["id"].as_str().unwrap();
+    let ended = w.until(&format!("{path}/redeliveries/{run}"), "/redelivery/state", json!("finished")).await;
+    assert_eq!(ended["redelivery"]["success"], 1, "{ended}");
+    assert_eq!(w.app.get(&stranger.token, &format!("{path}/redeliveries/{run}")).await.0, 404);
+}
