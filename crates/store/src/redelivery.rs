@@ -1,7 +1,11 @@
 //! Runs that make kept deliveries again: from the kept rows through the pending table.
 
 use serde_json::{Value, json};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{
+    Row, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use tributary_domain::{IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId, outcome::Outcome};
 
 use crate::{
@@ -81,13 +85,25 @@ pub struct KeptRow {
     pub under_way: bool,
 }
 
-/// The columns of the filter; `$1` to `$8`.
+/// The filter; [`Chosen::bind`] gives it `$1` to `$7`.
 const CHOSEN: &str = "integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND ($3 IS NULL OR id = $3)
     AND at BETWEEN $4 AND $5 AND ($6 IS NULL OR outcome = $6)
     AND ($7 IS NULL OR product_id IN (SELECT value FROM json_each($7))) AND redelivery_id IS NULL";
 const COLUMNS: &str = "id, created_at, created_by, state, total, sent, success, error, skipped, finished_at";
 
 impl Chosen {
+    /// Binds `$1` to `$7`.
+    fn bind<'q>(&self, query: Query<'q, Sqlite, SqliteArguments>) -> Query<'q, Sqlite, SqliteArguments> {
+        query
+            .bind(self.integration.to_string())
+            .bind(self.member.map(|member| member.to_string()))
+            .bind(self.kept)
+            .bind(self.from.0)
+            .bind(self.to.0)
+            .bind(self.outcome.map(|outcome| outcome.as_str()))
+            .bind(self.products_json())
+    }
+
     fn products_json(&self) -> Option<String> {
         self.products.as_ref().map(|list| json!(list.iter().map(|p| p.0).collect::<Vec<_>>()).to_string())
     }
@@ -111,18 +127,12 @@ async fn count(
     tx: &mut SqliteConnection,
     chosen: &Chosen,
 ) -> Result<(Vec<(Option<ProductId>, i64)>, i64), StoreError> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT product_id, COUNT(*), MAX(id) FROM kept WHERE {CHOSEN} GROUP BY product_id ORDER BY product_id"
-    )))
-    .bind(chosen.integration.to_string())
-    .bind(chosen.member.map(|member| member.to_string()))
-    .bind(chosen.kept)
-    .bind(chosen.from.0)
-    .bind(chosen.to.0)
-    .bind(chosen.outcome.map(|outcome| outcome.as_str()))
-    .bind(chosen.products_json())
-    .fetch_all(tx)
-    .await?;
+    let rows = chosen
+        .bind(sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT product_id, COUNT(*), MAX(id) FROM kept WHERE {CHOSEN} GROUP BY product_id ORDER BY product_id"
+        ))))
+        .fetch_all(tx)
+        .await?;
     let last = rows.iter().map(|row| row.get::<i64, _>(2)).max().unwrap_or(0);
     let product = |id: i64| (id != 0).then_some(ProductId(id));
     Ok((rows.iter().map(|row| (product(row.get(0)), row.get(1))).collect(), last))
@@ -176,25 +186,20 @@ impl Store {
         if total == 0 {
             return Ok((Begun::Nothing, counts));
         }
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO redeliveries (integration_id, member_id, kept_id, from_at, to_at, outcome, products,
                  id, created_by, created_at, state, total, next_after, up_to)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', $11, 0, $12)",
-        )
-        .bind(chosen.integration.to_string())
-        .bind(chosen.member.map(|member| member.to_string()))
-        .bind(chosen.kept)
-        .bind(chosen.from.0)
-        .bind(chosen.to.0)
-        .bind(chosen.outcome.map(|outcome| outcome.as_str()))
-        .bind(chosen.products_json())
-        .bind(id)
-        .bind(by.user.to_string())
-        .bind(by.at.0)
-        .bind(total)
-        .bind(last)
-        .execute(&mut *tx)
-        .await?;
+        );
+        chosen
+            .bind(insert)
+            .bind(id)
+            .bind(by.user.to_string())
+            .bind(by.at.0)
+            .bind(total)
+            .bind(last)
+            .execute(&mut *tx)
+            .await?;
         sqlx::query(
             "DELETE FROM redeliveries WHERE integration_id = $1 AND state <> 'running' AND created_at < (
                  SELECT MIN(created_at) FROM (SELECT created_at FROM redeliveries WHERE integration_id = $1
