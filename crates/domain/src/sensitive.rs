@@ -11,7 +11,8 @@ use crate::integration::{Config, FieldError};
 pub const MASK: &str = "[[SENSITIVE]]";
 
 /// Fields whose whole value is sensitive.
-const FIELDS: [&str; 6] = ["policy_key", "api_key", "password", "token", "nkey", "creds"];
+const FIELDS: [&str; 8] =
+    ["policy_key", "api_key", "password", "token", "nkey", "creds", "secret_access_key", "session_token"];
 /// Entries of `auth` that are sensitive.
 const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
 /// Entries of `signing` that are sensitive.

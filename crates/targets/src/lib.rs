@@ -4,8 +4,10 @@
 //! [`Variables`] into a [`Message`] and sends it. It never reads the store, never decides on retries and never counts:
 //! it gives back an [`Attempt`].
 
+pub mod aws;
 mod broker;
 mod fields;
+mod gather;
 pub mod google_account;
 mod json;
 pub mod kinds;

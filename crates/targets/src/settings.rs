@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tributary_domain::Timestamp;
 use url::Url;
 
-use crate::{AddressPolicy, google_account::ServiceAccount};
+use crate::{AddressPolicy, aws::AwsKey, google_account::ServiceAccount};
 
 /// What the server's configuration says to all kinds.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,8 @@ pub struct Settings {
     pub addresses: Arc<AddressPolicy>,
     /// The time, for tokens that expire.
     pub clock: Clock,
+    /// `[targets.aws]`
+    pub aws: AwsSettings,
     /// `[targets.azure_iot_hub]`
     pub azure_iot_hub: AzureIotHubSettings,
     /// `[targets.google_maps]`
@@ -48,6 +50,15 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }
+}
+
+/// `[targets.aws]`
+#[derive(Clone, Debug, Default)]
+pub struct AwsSettings {
+    /// Where requests to every service and region go; `None`: to AWS.
+    pub endpoint: Option<Endpoint>,
+    /// The key that integrations without one are signed with; `None`: each needs its own.
+    pub key: Option<Arc<AwsKey>>,
 }
 
 /// `[targets.azure_iot_hub]`

@@ -1,5 +1,8 @@
 //! The kinds of destinations. A new one is a file here, a `mod` line, and a line in [`ALL`].
 
+pub mod aws_event_bridge;
+pub mod aws_kinesis;
+pub mod aws_sqs;
 pub mod azure_iot_hub;
 pub mod google_maps;
 pub mod google_pubsub;
@@ -21,6 +24,9 @@ pub const ALL: &[&'static dyn Kind] = &[
     &mqtt::MqttKind,
     &nats::NatsKind,
     &postgres::PostgresKind,
+    &aws_sqs::AwsSqsKind,
+    &aws_kinesis::AwsKinesisKind,
+    &aws_event_bridge::AwsEventBridgeKind,
 ];
 
 /// The kind of an integration that names none.

@@ -19,6 +19,7 @@ mod wire;
 
 pub use address::{AddressPolicy, Cidr};
 pub use client::{ClientSettings, Clients, DELIVERY_TIMEOUT, Via, added_headers};
+pub(crate) use failure::passing;
 pub(crate) use kept::{Kept, Session};
 pub use own_tls::{OwnTls, OwnTlsPem};
 pub use resolve::{Resolve, SystemResolver};

@@ -1,6 +1,7 @@
 //! What every kind of destination keeps to (docs/targets.md), and what is each kind's own, against sockets.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod aws;
 mod azure_iot_hub;
 mod brokers;
 mod google_maps;
@@ -173,7 +174,13 @@ async fn every_request_says_who_sends_it_and_what_it_is() {
         attempt(sample, &receiver.url(), LONG).await;
         let request = &receiver.requests()[0];
         assert!(request.header("user-agent").unwrap().starts_with("tributary/"), "{}", sample.kind);
-        assert_eq!(request.header("content-type"), Some("application/json"), "{}", sample.kind);
+        let expected = match sample.kind {
+            // The protocols of AWS are told apart by it.
+            "AwsSqs" => "application/x-amz-json-1.0",
+            "AwsKinesis" | "AwsEventBridge" => "application/x-amz-json-1.1",
+            _ => "application/json",
+        };
+        assert_eq!(request.header("content-type"), Some(expected), "{}", sample.kind);
         request.json();
     }
 }

@@ -7,7 +7,7 @@ use tributary_domain::{Event, EventId, FieldError, ProductId, Timestamp, integra
 use tributary_targets::{
     AddressPolicy, Clients, Endpoint, Message, Secrets, Settings, Target, Variables, kinds,
     net::ClientSettings,
-    settings::{AzureIotHubSettings, Clock, GoogleMapsSettings, GooglePubSubSettings},
+    settings::{AwsSettings, AzureIotHubSettings, Clock, GoogleMapsSettings, GooglePubSubSettings},
 };
 
 pub(crate) struct Sample {
@@ -50,6 +50,27 @@ pub(crate) const SAMPLES: &[Sample] = &[
         data: "22.5",
         good_answer: r#"{"messageIds":["1"]}"#,
         sensitive: &[],
+    },
+    Sample {
+        kind: "AwsSqs",
+        config: r#"{"queue_url": "https://sqs.eu-west-1.amazonaws.com/1234/doors", "access_key_id": "AKIAX", "secret_access_key": "h0sh-key"}"#,
+        data: "22.5",
+        good_answer: r#"{"Successful":[{"Id":"01010101-0101-0101-0101-010101010101","MessageId":"m1"}],"Failed":[]}"#,
+        sensitive: &[("secret_access_key", "h0sh-key")],
+    },
+    Sample {
+        kind: "AwsKinesis",
+        config: r#"{"stream": "doors", "region": "eu-west-1", "access_key_id": "AKIAX", "secret_access_key": "h0sh-key"}"#,
+        data: "22.5",
+        good_answer: r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"s0"}]}"#,
+        sensitive: &[("secret_access_key", "h0sh-key")],
+    },
+    Sample {
+        kind: "AwsEventBridge",
+        config: r#"{"region": "eu-west-1", "access_key_id": "ASIAX", "secret_access_key": "h0sh-key", "session_token": "h0sh-token"}"#,
+        data: "22.5",
+        good_answer: r#"{"FailedEntryCount":0,"Entries":[{"EventId":"e1"}]}"#,
+        sensitive: &[("secret_access_key", "h0sh-key"), ("session_token", "h0sh-token")],
     },
 ];
 
@@ -137,6 +158,7 @@ pub(crate) fn settings(endpoint: Option<&str>) -> Settings {
     Settings {
         addresses: addresses(),
         clock: Clock(|| Timestamp(1_700_000_000_000)),
+        aws: AwsSettings { endpoint: endpoint.clone(), key: None },
         azure_iot_hub: AzureIotHubSettings { endpoint: endpoint.clone() },
         google_maps: GoogleMapsSettings { endpoint: endpoint.clone() },
         google_pubsub: GooglePubSubSettings { endpoint, credentials: None },

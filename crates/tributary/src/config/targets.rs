@@ -8,8 +8,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tributary_targets::{
     AddressPolicy, Endpoint, Settings,
+    aws::AwsKey,
     google_account::ServiceAccount,
-    settings::{AzureIotHubSettings, Clock, GoogleMapsSettings, GooglePubSubSettings},
+    settings::{AwsSettings, AzureIotHubSettings, Clock, GoogleMapsSettings, GooglePubSubSettings},
 };
 
 /// `[targets]`
@@ -22,6 +23,19 @@ pub(crate) struct Targets {
     pub(crate) azure_iot_hub: AzureIotHub,
     /// Google Maps.
     pub(crate) google_maps: GoogleMaps,
+    /// Amazon Web Services.
+    pub(crate) aws: Aws,
+}
+
+/// `[targets.aws]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Aws {
+    /// Where the requests to every service and region go. Empty: to AWS.
+    pub(crate) endpoint: String,
+    /// Whether integrations without a key are signed with that of the server's environment (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`): everybody who can make an integration may then do what it may.
+    pub(crate) use_environment: bool,
 }
 
 /// `[targets.google_pubsub]`
@@ -62,6 +76,10 @@ impl Targets {
         Ok(Settings {
             addresses,
             clock,
+            aws: AwsSettings {
+                endpoint: endpoint("targets.aws.endpoint", &self.aws.endpoint)?,
+                key: aws_key(self.aws.use_environment, environment)?,
+            },
             azure_iot_hub: AzureIotHubSettings {
                 endpoint: endpoint("targets.azure_iot_hub.endpoint", &self.azure_iot_hub.endpoint)?,
             },
@@ -83,6 +101,27 @@ fn endpoint(name: &'static str, text: &str) -> Result<Option<Endpoint>, Wrong> {
     Endpoint::parse(text).map(Some).map_err(|error| (name, error))
 }
 
+#[expect(clippy::disallowed_methods, reason = "these variables have the names that AWS gave them")]
+fn environment(name: &'static str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn aws_key(
+    is_used: bool,
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> Result<Option<Arc<AwsKey>>, Wrong> {
+    if !is_used {
+        return Ok(None);
+    }
+    let given = |name| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let required = |name| {
+        let missing = || ("targets.aws.use_environment", format!("the environment has no {name}"));
+        given(name).ok_or_else(missing)
+    };
+    let (id, secret) = (required("AWS_ACCESS_KEY_ID")?, required("AWS_SECRET_ACCESS_KEY")?);
+    Ok(Some(Arc::new(AwsKey::new(id, secret, given("AWS_SESSION_TOKEN")))))
+}
+
 fn credentials(file: &Path) -> Result<Option<Arc<ServiceAccount>>, Wrong> {
     if file.as_os_str().is_empty() {
         return Ok(None);
@@ -96,6 +135,17 @@ fn credentials(file: &Path) -> Result<Option<Arc<ServiceAccount>>, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_taken_from_the_environment_only_where_that_is_said() {
+        let all = |name: &'static str| (name != "AWS_SESSION_TOKEN").then(|| format!("{name}-value"));
+        assert!(aws_key(false, all).is_ok_and(|key| key.is_none()));
+        let key = aws_key(true, all).ok().flatten().map(|key| format!("{key:?}"));
+        assert!(key.is_some_and(|shown| !shown.contains("AWS_SECRET_ACCESS_KEY-value")));
+        let wrong = aws_key(true, |name| all(name).filter(|_| name == "AWS_ACCESS_KEY_ID")).err();
+        let said = "the environment has no AWS_SECRET_ACCESS_KEY".to_owned();
+        assert_eq!(wrong, Some(("targets.aws.use_environment", said)));
+    }
 
     #[test]
     fn an_endpoint_that_is_none_is_named() {

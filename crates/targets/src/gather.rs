@@ -1,0 +1,456 @@
+//! Sending several events in one request, where a service takes them so.
+//!
+//! Deliveries stay what they are, one for each event, each with its own outcome: those that are under way at the same
+//! time meet here. The first of them leads: it sends for all and tells each what became of its event. Nothing outlives
+//! the deliveries themselves, and one whose leader is gone sends for itself.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::{
+    sync::{Notify, Semaphore, oneshot},
+    time::timeout,
+};
+use tributary_domain::outcome::AttemptClass;
+
+use crate::{
+    Attempt, BoxFuture, Clients, Field, Message, Shape,
+    fields::{Reader, scalar},
+    kinds::field,
+};
+
+/// The field of the kinds that have it.
+pub(crate) const FIELD: Field = field(
+    NAME,
+    Shape::Object,
+    "Events in one request: max_events, max_bytes, and max_wait_ms, how long the first waits for others. If absent, those go together that wait while requests are under way.",
+);
+
+const NAME: &str = "batch";
+/// Requests of an integration that run at once: what comes meanwhile gathers.
+const REQUESTS: usize = 8;
+/// Lowest `max_bytes`.
+const BYTES_MIN: usize = 1_024;
+/// Longest wait for others, in milliseconds: a delivery has 20 s in all.
+const WAIT_MS_MAX: u64 = 5_000;
+
+/// The most that a request of a kind can have in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What a request came to.
+pub(crate) enum Answer {
+    /// The same for all of it.
+    Whole(Attempt),
+    /// One attempt for each message, in their order.
+    Each(Vec<Attempt>),
+}
+
+/// What can send several messages in one request.
+pub(crate) trait Together: Send + Sync {
+    /// Sends messages that have the same key; there is at least one.
+    fn send_together<'a>(&'a self, messages: &'a [Message], clients: &'a Clients) -> BoxFuture<'a, Answer>;
+}
+
+/// Where the deliveries of an integration meet.
+pub(crate) struct Gather {
+    most: Most,
+    wait: Duration,
+    /// By key; only those that still take messages.
+    open: Mutex<HashMap<Box<str>, Arc<Group>>>,
+    requests: Semaphore,
+}
+
+/// Messages that will go together.
+#[derive(Default)]
+struct Group {
+    gathered: Mutex<Gathered>,
+    /// Told when no more fits in.
+    full: Notify,
+}
+
+#[derive(Default)]
+struct Gathered {
+    messages: Vec<Message>,
+    /// Who waits for the second message and those after it; the first is the leader's.
+    waiting: Vec<oneshot::Sender<Attempt>>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+enum Joined {
+    First(Arc<Group>),
+    Waiting(oneshot::Receiver<Attempt>),
+}
+
+impl Gather {
+    /// Reads the field.
+    pub(crate) fn read(reader: &mut Reader<'_>, most: Most) -> Gather {
+        let given = reader.object(NAME);
+        let mut number = |name: &str, low: usize, high: usize, absent: usize| {
+            let value = given.and_then(|object| object.get(name));
+            let Some(value) = value.filter(|value| !value.is_null() && value.as_str() != Some("")) else {
+                return absent;
+            };
+            let number = scalar(value).and_then(|text| text.trim().parse().ok());
+            number.filter(|number| (low..=high).contains(number)).unwrap_or_else(|| {
+                let path = format!("{NAME}.{name}");
+                reader.error(path, format!("must be a whole number from {low} to {high}"));
+                absent
+            })
+        };
+        let events = number("max_events", 1, most.events, most.events);
+        let bytes = number("max_bytes", BYTES_MIN, most.bytes, most.bytes);
+        #[expect(clippy::cast_possible_truncation, reason = "5,000 fits everywhere")]
+        let wait = number("max_wait_ms", 0, WAIT_MS_MAX as usize, 0);
+        for name in given.into_iter().flat_map(serde_json::Map::keys) {
+            if !["max_events", "max_bytes", "max_wait_ms"].contains(&&**name) {
+                reader.error(
+                    format!("{NAME}.{name}"),
+                    "is not known; there are max_events, max_bytes and max_wait_ms",
+                );
+            }
+        }
+        Gather {
+            most: Most { events, bytes },
+            wait: Duration::from_millis(wait as u64),
+            open: Mutex::default(),
+            requests: Semaphore::new(REQUESTS),
+        }
+    }
+
+    /// Sends a message, with others of this key where there are some, within the time that a delivery has.
+    pub(crate) async fn send(
+        &self,
+        together: &dyn Together,
+        key: &str,
+        message: &Message,
+        clients: &Clients,
+    ) -> Attempt {
+        if self.most.events == 1 {
+            return clients.in_time(alone(together, message, clients)).await;
+        }
+        let sent = async {
+            match self.join(key, message) {
+                Joined::First(group) => self.lead(together, key, group, clients).await,
+                // A leader that is gone has sent nothing, or nobody knows what became of it.
+                Joined::Waiting(told) => match told.await {
+                    Ok(attempt) => attempt,
+                    Err(_) => alone(together, message, clients).await,
+                },
+            }
+        };
+        clients.in_time(sent).await
+    }
+
+    fn join(&self, key: &str, message: &Message) -> Joined {
+        let mut open = self.open.lock();
+        if let Some(group) = open.get(key) {
+            let mut gathered = group.gathered.lock();
+            let bytes = gathered.bytes + message.body.len();
+            if !gathered.is_closed && bytes <= self.most.bytes {
+                let (tell, told) = oneshot::channel();
+                gathered.messages.push(message.clone());
+                gathered.waiting.push(tell);
+                gathered.bytes = bytes;
+                if gathered.messages.len() >= self.most.events {
+                    gathered.is_closed = true;
+                    group.full.notify_one();
+                }
+                return Joined::Waiting(told);
+            }
+            gathered.is_closed = true;
+            group.full.notify_one();
+        }
+        let group = Arc::new(Group::default());
+        let mut gathered = group.gathered.lock();
+        gathered.messages.push(message.clone());
+        gathered.bytes = message.body.len();
+        drop(gathered);
+        open.insert(key.into(), Arc::clone(&group));
+        Joined::First(group)
+    }
+
+    async fn lead(
+        &self,
+        together: &dyn Together,
+        key: &str,
+        group: Arc<Group>,
+        clients: &Clients,
+    ) -> Attempt {
+        let lead = Lead { gather: self, key, group };
+        if !self.wait.is_zero() {
+            // Either way it is time to go.
+            let _ = timeout(self.wait, lead.group.full.notified()).await;
+        }
+        // The semaphore is never closed, so there always is one.
+        let _turn = self.requests.acquire().await.ok();
+        let Gathered { messages, waiting, .. } = lead.close();
+        let answer = together.send_together(&messages, clients).await;
+        let mut attempts = match answer {
+            // One of them may have spoilt it for the others.
+            Answer::Whole(attempt) if attempt.class == AttemptClass::Final && messages.len() > 1 => {
+                drop(waiting);
+                return alone(together, &messages[0], clients).await;
+            }
+            Answer::Whole(attempt) => vec![attempt; messages.len()],
+            Answer::Each(attempts) => attempts,
+        }
+        .into_iter();
+        let own = attempts.next();
+        for (tell, attempt) in waiting.into_iter().zip(attempts) {
+            // Who does not wait any more has run out of time.
+            let _ = tell.send(attempt);
+        }
+        match own {
+            Some(attempt) => attempt,
+            None => alone(together, &messages[0], clients).await,
+        }
+    }
+}
+
+/// Sends a message for itself.
+async fn alone(together: &dyn Together, message: &Message, clients: &Clients) -> Attempt {
+    match together.send_together(std::slice::from_ref(message), clients).await {
+        Answer::Whole(attempt) => attempt,
+        Answer::Each(attempts) => attempts
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| crate::net::passing("the answer does not tell of the event")),
+    }
+}
+
+/// A group with its leader. When that is gone, whatever the reason, nobody waits for it.
+struct Lead<'g> {
+    gather: &'g Gather,
+    key: &'g str,
+    group: Arc<Group>,
+}
+
+impl Lead<'_> {
+    /// Takes no more messages, and gives those that there are.
+    fn close(&self) -> Gathered {
+        let mut open = self.gather.open.lock();
+        if open.get(self.key).is_some_and(|group| Arc::ptr_eq(group, &self.group)) {
+            open.remove(self.key);
+        }
+        let mut gathered = self.group.gathered.lock();
+        gathered.is_closed = true;
+        std::mem::replace(&mut *gathered, Gathered { is_closed: true, ..Gathered::default() })
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Several messages as one: what the list `list` of their JSON bodies has in it goes into the first's.
+///
+/// The lists have one element each, and the rest of the bodies is the same.
+pub(crate) fn joined(messages: &[Message], list: &str) -> Option<Message> {
+    let (first, others) = messages.split_first()?;
+    if others.is_empty() {
+        return Some(first.clone());
+    }
+    let mut body: Value = serde_json::from_slice(&first.body).ok()?;
+    let elements = body.get_mut(list)?.as_array_mut()?;
+    for other in others {
+        let mut other: Value = serde_json::from_slice(&other.body).ok()?;
+        elements.append(other.get_mut(list)?.as_array_mut()?);
+    }
+    Some(Message { body: body.to_string().into(), ..first.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{net::ClientSettings, service::final_error};
+
+    const TIME: Duration = Duration::from_secs(5);
+
+    fn message(body: &str) -> Message {
+        let text = String::new;
+        Message {
+            destination: text(),
+            method: text(),
+            url: text(),
+            headers: Vec::new(),
+            body: body.to_owned().into(),
+        }
+    }
+
+    fn success(reply: &str) -> Attempt {
+        Attempt { class: AttemptClass::Success, error: Some(reply.to_owned()), reply: None }
+    }
+
+    fn clients(timeout: Duration) -> Clients {
+        Clients::new(&ClientSettings { timeout, ..ClientSettings::default() }).unwrap()
+    }
+
+    fn gather(config: &Value) -> Result<Gather, Vec<String>> {
+        let config = json!({"batch": config});
+        let mut reader = Reader::new(config.as_object().unwrap());
+        let gather = Gather::read(&mut reader, Most { events: 10, bytes: 100_000 });
+        reader.finish().map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        Ok(gather)
+    }
+
+    /// A service that tells of each request and answers when it is let to. It refuses what has `bad` in it, as a whole.
+    struct Gate {
+        requests: mpsc::Sender<usize>,
+        let_through: Semaphore,
+        count: AtomicUsize,
+    }
+
+    impl Gate {
+        fn new() -> (Gate, mpsc::Receiver<usize>) {
+            let (requests, heard) = mpsc::channel(100);
+            (Gate { requests, let_through: Semaphore::new(0), count: AtomicUsize::new(0) }, heard)
+        }
+    }
+
+    impl Together for Gate {
+        fn send_together<'a>(&'a self, messages: &'a [Message], _: &'a Clients) -> BoxFuture<'a, Answer> {
+            Box::pin(async move {
+                self.count.fetch_add(1, Ordering::SeqCst);
+                self.requests.send(messages.len()).await.unwrap();
+                self.let_through.acquire().await.unwrap().forget();
+                if messages.iter().any(|message| message.body == "bad") {
+                    return Answer::Whole(final_error("bad"));
+                }
+                let text = |message: &Message| String::from_utf8_lossy(&message.body).into_owned();
+                Answer::Each(messages.iter().map(|message| success(&text(message))).collect())
+            })
+        }
+    }
+
+    /// Sends all of `bodies` at once; gives the errors' texts, in which the answers of `Gate` are.
+    async fn send_all(gather: &Gather, gate: &Gate, bodies: &[&str]) -> Vec<String> {
+        let clients = clients(TIME);
+        let send = |body: &str| {
+            let (message, clients) = (message(body), &clients);
+            async move { gather.send(gate, "k", &message, clients).await.error.unwrap() }
+        };
+        futures_util::future::join_all(bodies.iter().map(|body| send(body))).await
+    }
+
+    #[tokio::test]
+    async fn who_waits_while_requests_run_goes_together_and_each_hears_of_its_own() {
+        let gather = gather(&json!({})).unwrap();
+        let (gate, mut heard) = Gate::new();
+        let bodies: Vec<String> = (0..REQUESTS + 5).map(|n| n.to_string()).collect();
+        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+        let sent = async {
+            let all = send_all(&gather, &gate, &bodies).await;
+            assert_eq!(all, bodies);
+        };
+        let opened = async {
+            let mut sizes = Vec::new();
+            // Each of the first runs by itself: nothing ran that they could have waited for.
+            for _ in 0..REQUESTS {
+                sizes.push(heard.recv().await.unwrap());
+            }
+            gate.let_through.add_permits(REQUESTS + 1);
+            sizes.push(heard.recv().await.unwrap());
+            assert_eq!(sizes.iter().sum::<usize>(), REQUESTS + 5, "{sizes:?}");
+        };
+        tokio::join!(sent, opened);
+        assert_eq!(gate.count.load(Ordering::SeqCst), REQUESTS + 1);
+        assert!(gather.open.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_first_waits_for_others_until_there_are_enough_events_or_bytes() {
+        let gather = gather(&json!({"max_events": 3, "max_wait_ms": "50", "max_bytes": 1_024})).unwrap();
+        let (gate, mut heard) = Gate::new();
+        gate.let_through.add_permits(10);
+        let long = "x".repeat(600);
+        let answers = send_all(&gather, &gate, &["a", "b", "c", "d", &long, &long]).await;
+        assert_eq!(answers, ["a", "b", "c", "d", &long, &long]);
+        let mut sizes = Vec::new();
+        while let Ok(size) = heard.try_recv() {
+            sizes.push(size);
+        }
+        assert_eq!(sizes, [3, 2, 1], "three events; then two until the third's bytes are too many");
+    }
+
+    #[tokio::test]
+    async fn one_that_spoils_a_request_fails_by_itself() {
+        let gather = gather(&json!({"max_wait_ms": 10})).unwrap();
+        let (gate, _heard) = Gate::new();
+        gate.let_through.add_permits(10);
+        assert_eq!(send_all(&gather, &gate, &["a", "bad", "c"]).await, ["a", "bad", "c"]);
+        assert_eq!(gate.count.load(Ordering::SeqCst), 4, "together, and each for itself");
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_the_leader_sends_for_itself() {
+        let gather = gather(&json!({"max_wait_ms": 5_000})).unwrap();
+        let (gate, _heard) = Gate::new();
+        gate.let_through.add_permits(10);
+        let (lost, time) = (clients(Duration::from_millis(50)), clients(TIME));
+        let (first, second) = (message("a"), message("b"));
+        let leads = gather.send(&gate, "k", &first, &lost);
+        let (first, second) = tokio::join!(leads, gather.send(&gate, "k", &second, &time));
+        assert_eq!(first.error.as_deref(), Some("ESOCKETTIMEDOUT"));
+        assert_eq!(second.error.as_deref(), Some("b"));
+        assert!(gather.open.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn other_keys_do_not_meet_and_one_event_each_is_no_batch() {
+        let (gate, _heard) = Gate::new();
+        gate.let_through.add_permits(10);
+        let clients = clients(TIME);
+        let (a, b) = (message("a"), message("b"));
+        let waits = gather(&json!({"max_wait_ms": 100})).unwrap();
+        tokio::join!(waits.send(&gate, "k", &a, &clients), waits.send(&gate, "l", &b, &clients));
+        assert_eq!(gate.count.load(Ordering::SeqCst), 2);
+        let single = gather(&json!({"max_events": 1, "max_wait_ms": 100})).unwrap();
+        tokio::join!(single.send(&gate, "k", &a, &clients), single.send(&gate, "k", &b, &clients));
+        assert_eq!(gate.count.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_named() {
+        for (config, errors) in [
+            (json!([1]), vec!["batch: must be an object"]),
+            (json!({"max_events": 0}), vec!["batch.max_events: must be a whole number from 1 to 10"]),
+            (json!({"max_events": 11}), vec!["batch.max_events: must be a whole number from 1 to 10"]),
+            (json!({"max_bytes": 1}), vec!["batch.max_bytes: must be a whole number from 1024 to 100000"]),
+            (
+                json!({"max_wait_ms": "1s", "max": 1}),
+                vec![
+                    "batch.max_wait_ms: must be a whole number from 0 to 5000",
+                    "batch.max: is not known; there are max_events, max_bytes and max_wait_ms",
+                ],
+            ),
+        ] {
+            assert_eq!(gather(&config).err().unwrap(), errors, "{config}");
+        }
+        assert!(gather(&json!({"max_events": "3", "max_bytes": null, "max_wait_ms": ""})).is_ok());
+    }
+
+    #[test]
+    fn bodies_are_joined_at_their_list() {
+        let messages = [r#"{"a":1,"list":[{"n":1}]}"#, r#"{"a":1,"list":[{"n":2}]}"#].map(message);
+        let body = |messages: &[Message]| joined(messages, "list").unwrap().body;
+        assert_eq!(body(&messages), r#"{"a":1,"list":[{"n":1},{"n":2}]}"#);
+        assert_eq!(body(&messages[..1]), messages[0].body);
+        assert!(joined(&[], "list").is_none());
+        assert!(joined(&[message("{}"), message("{}")], "list").is_none());
+    }
+}
