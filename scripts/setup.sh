@@ -3,14 +3,13 @@
 #
 #   Debian packages   through apt-get, only the missing ones
 #   cargo tools       into cargo's own folder of programs, as `cargo install` does
-#   typos             into target/tools, from its ready-made Python package
+#   Python packages   into target/tools, as e2e/requirements.txt lists them
 #   npm packages      into e2e/node_modules, as the lock file says
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 nextest_version=0.9.143
 deny_version=0.20.2
-typos_version=1.52.0
 node_major=20
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -29,8 +28,8 @@ debian_packages() {
   has node || need nodejs "the end-to-end tests run on it"
   has npm || need npm "it installs the public client for the end-to-end tests"
   has chromium || [ -n "${CHROMIUM:-}" ] || need chromium "the tests of the console drive a real browser"
-  has python3 || need python3 "the spelling checker comes as a Python package"
-  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv "the spelling checker gets a folder of its own"
+  has python3 || need python3 "the spelling checker and some peers of the tests are Python packages"
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv "these get a folder of their own"
   # A test without it is skipped, but where it can be installed a test must run.
   compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || need libfaketime "a test sets the server's clock"
   has openssl || need openssl "brokers of the tests get a certificate from it"
@@ -79,13 +78,14 @@ cargo_tools() {
   fi
 }
 
-typos() {
-  local folder=target/tools
-  if [ "$("$folder/bin/typos" --version 2>/dev/null || true)" = "typos-cli $typos_version" ]; then return; fi
-  say "installing typos $typos_version into $folder: it checks the spelling"
+python_packages() {
+  local folder=target/tools list=e2e/requirements.txt
+  if [ -x "$folder/bin/python" ] && cmp -s "$list" "$folder/.installed-list"; then return; fi
+  say "installing the Python packages of $list into $folder: the spelling checker, and peers of the end-to-end tests"
   mkdir -p "$folder"
   python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check "typos==$typos_version"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
+  cp "$list" "$folder/.installed-list"
 }
 
 npm_packages() {
@@ -100,6 +100,6 @@ debian_packages
 node_version
 rust_toolchain
 cargo_tools
-typos
+python_packages
 npm_packages
 say "everything that make test needs is here"
