@@ -9,9 +9,9 @@ const BATCH = 1_000;
 /** Delays that span an outage of some seconds, and the sleep of the destination after it. */
 const ENV = { ...LOOPBACK, TRIBUTARY_DELIVERY__RETRY_DELAYS: '1s,2s,3s,4s,5s,6s' };
 
-/** A server with a product. `share(config)` makes an integration of it, `publish(event, from, to)` sends readings in batches. */
-export async function scene(t) {
-  const server = await Server.start(t, ENV);
+/** A server with a product; `env` has more of its settings. `share(config)` makes an integration of it, `publish(event, from, to)` sends readings in batches. */
+export async function scene(t, env = {}) {
+  const server = await Server.start(t, { ...ENV, ...env });
   const user = await newUser(server.base);
   const org = await newOrg(user);
   const product = await newProduct(user, org);

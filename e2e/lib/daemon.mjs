@@ -57,12 +57,18 @@ export class Daemon {
     }, { within: START_MS, every: 50 });
   }
 
+  /** Sends it a signal: SIGSTOP lets it hang until SIGCONT. */
+  signal(name) {
+    this.#child.kill(name);
+  }
+
   /** Asks it to end and waits for that. */
   async stop() {
     const child = this.#child;
     this.#child = null;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
+    child.kill('SIGCONT');
     child.kill(this.ends);
     await ended;
   }

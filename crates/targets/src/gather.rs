@@ -2,7 +2,7 @@
 //!
 //! Deliveries stay what they are, one for each event, each with its own outcome: those that are under way at the same
 //! time meet here. The first of them leads: it sends for all and tells each what became of its event. Nothing outlives
-//! the deliveries themselves, and one whose leader is gone sends for itself.
+//! the deliveries themselves: where the time of the first is over, so is that of the others.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,6 +18,7 @@ use crate::{
     Attempt, BoxFuture, Clients, Field, Message, Shape,
     fields::{Reader, scalar},
     kinds::field,
+    net::failure::{NO_REPLY_IN_TIME, passing},
 };
 
 /// The field of the kinds that have it.
@@ -77,14 +78,17 @@ struct Group {
 struct Gathered {
     messages: Vec<Message>,
     /// Who waits for the second message and those after it; the first is the leader's.
-    waiting: Vec<oneshot::Sender<Attempt>>,
+    waiting: Vec<oneshot::Sender<Told>>,
     bytes: usize,
     is_closed: bool,
 }
 
+/// What a leader tells: the attempt, or that each is to send for itself.
+type Told = Option<Attempt>;
+
 enum Joined {
     First(Arc<Group>),
-    Waiting(oneshot::Receiver<Attempt>),
+    Waiting(oneshot::Receiver<Told>),
 }
 
 impl Gather {
@@ -137,10 +141,11 @@ impl Gather {
         let sent = async {
             match self.join(key, message) {
                 Joined::First(group) => self.lead(together, key, group, clients).await,
-                // A leader that is gone has sent nothing, or nobody knows what became of it.
+                // A leader that is gone has run out of time, or has left the message to who it is of.
                 Joined::Waiting(told) => match told.await {
-                    Ok(attempt) => attempt,
-                    Err(_) => alone(together, message, clients).await,
+                    Ok(Some(attempt)) => attempt,
+                    Ok(None) => alone(together, message, clients).await,
+                    Err(_) => passing(NO_REPLY_IN_TIME),
                 },
             }
         };
@@ -194,7 +199,9 @@ impl Gather {
         let mut attempts = match answer {
             // One of them may have spoilt it for the others.
             Answer::Whole(attempt) if attempt.class == AttemptClass::Final && messages.len() > 1 => {
-                drop(waiting);
+                for tell in waiting {
+                    let _ = tell.send(None);
+                }
                 return alone(together, &messages[0], clients).await;
             }
             Answer::Whole(attempt) => vec![attempt; messages.len()],
@@ -204,7 +211,7 @@ impl Gather {
         let own = attempts.next();
         for (tell, attempt) in waiting.into_iter().zip(attempts) {
             // Who does not wait any more has run out of time.
-            let _ = tell.send(attempt);
+            let _ = tell.send(Some(attempt));
         }
         match own {
             Some(attempt) => attempt,
@@ -217,10 +224,9 @@ impl Gather {
 async fn alone(together: &dyn Together, message: &Message, clients: &Clients) -> Attempt {
     match together.send_together(std::slice::from_ref(message), clients).await {
         Answer::Whole(attempt) => attempt,
-        Answer::Each(attempts) => attempts
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| crate::net::passing("the answer does not tell of the event")),
+        Answer::Each(attempts) => {
+            attempts.into_iter().next().unwrap_or_else(|| passing("the answer does not tell of the event"))
+        }
     }
 }
 
@@ -397,16 +403,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_lost_the_leader_sends_for_itself() {
+    async fn who_waits_for_a_leader_whose_time_is_over_has_run_out_of_time_too() {
         let gather = gather(&json!({"max_wait_ms": 5_000})).unwrap();
         let (gate, _heard) = Gate::new();
-        gate.let_through.add_permits(10);
-        let (lost, time) = (clients(Duration::from_millis(50)), clients(TIME));
+        let (short, time) = (clients(Duration::from_millis(50)), clients(TIME));
         let (first, second) = (message("a"), message("b"));
-        let leads = gather.send(&gate, "k", &first, &lost);
+        let leads = gather.send(&gate, "k", &first, &short);
         let (first, second) = tokio::join!(leads, gather.send(&gate, "k", &second, &time));
-        assert_eq!(first.error.as_deref(), Some("ESOCKETTIMEDOUT"));
-        assert_eq!(second.error.as_deref(), Some("b"));
+        for attempt in [first, second] {
+            assert_eq!(attempt, passing("ESOCKETTIMEDOUT"));
+        }
+        assert_eq!(
+            gate.count.load(Ordering::SeqCst),
+            0,
+            "a request for each would fall on a peer that hangs"
+        );
         assert!(gather.open.lock().is_empty());
     }
 

@@ -11,7 +11,7 @@ use crate::Attempt;
 /// No connection in time.
 pub(super) const NOT_CONNECTED_IN_TIME: &str = "ETIMEDOUT";
 /// A connection, but no reply in time.
-pub(super) const NO_REPLY_IN_TIME: &str = "ESOCKETTIMEDOUT";
+pub(crate) const NO_REPLY_IN_TIME: &str = "ESOCKETTIMEDOUT";
 const CLOSED: &str = "ECONNRESET";
 
 /// Why there is no connection.
