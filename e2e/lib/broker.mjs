@@ -1,13 +1,23 @@
 // Ten thousand events through an integration of a broker's kind, and what the books say of them.
 import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
 import { LOOPBACK, Server } from './server.mjs';
 import { pending } from './tally.mjs';
 import { eventually } from './wait.mjs';
 import { newOrg, newProduct, newUser, unique } from './world.mjs';
 
 const BATCH = 1_000;
-/** Delays that span an outage of some seconds, and the sleep of the destination after it. */
-const ENV = { ...LOOPBACK, TRIBUTARY_DELIVERY__RETRY_DELAYS: '1s,2s,3s,4s,5s,6s' };
+/** How long a peer is away in the middle of a test, in milliseconds. */
+const OUTAGE_MS = Number(process.env.TRIBUTARY_E2E_OUTAGE_MS ?? 30_000);
+/** Delays that span an outage, and the sleep of the destination after it. */
+const ENV = { ...LOOPBACK, TRIBUTARY_DELIVERY__RETRY_DELAYS: '1s,2s,4s,8s,10s,10s,10s,10s' };
+/** How long a test with an outage may take, in milliseconds. */
+export const WITH_OUTAGE_MS = OUTAGE_MS + 120_000;
+/** How long after an outage all must have arrived, in milliseconds. */
+export const AFTER_OUTAGE_MS = 90_000;
+
+/** Lasts as long as a peer is away: an outage has no sign of its own to wait for. */
+export const outage = () => pause(OUTAGE_MS);
 
 /** A server with a product; `env` has more of its settings. `share(config)` makes an integration of it, `publish(event, from, to)` sends readings in batches. */
 export async function scene(t, env = {}) {

@@ -2,12 +2,10 @@
 // back with Amazon's own library.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
-import { allArrived, failsWith, scene } from '../lib/broker.mjs';
+import { AFTER_OUTAGE_MS, WITH_OUTAGE_MS, allArrived, failsWith, outage, scene } from '../lib/broker.mjs';
 import { Gate } from '../lib/gate.mjs';
 import { Moto, skip } from '../lib/moto.mjs';
 
-const OUTAGE_MS = 3_000;
 const REGION = 'eu-west-1';
 
 /** The three kinds: a configuration, where what arrived is read if not in the stream, and how many events; moto is slow with queues and buses. */
@@ -30,7 +28,7 @@ const COUNT = Number(process.env.TRIBUTARY_E2E_AWS_EVENTS) || undefined;
 
 for (const [kind, { queue, count: usual }] of Object.entries(KINDS)) {
   const count = COUNT ?? usual;
-  test(`${count} events arrive at ${kind} and are counted, also when it is away for a while`, { timeout: 60_000 + 20 * count, skip }, async (t) => {
+  test(`${count} events arrive at ${kind} and are counted, also when it is away for a while`, { timeout: WITH_OUTAGE_MS + 20 * count, skip }, async (t) => {
     const moto = await Moto.start(t);
     const gate = await Gate.start(t, new URL(moto.url).port);
     const world = await scene(t, { ...moto.env, TRIBUTARY_TARGETS__AWS__ENDPOINT: `http://127.0.0.1:${gate.port}` });
@@ -39,22 +37,21 @@ for (const [kind, { queue, count: usual }] of Object.entries(KINDS)) {
     await world.publish(integration.event, 0, count / 2);
     await gate.close();
     await world.publish(integration.event, count / 2, count);
-    // An outage has no sign of its own to wait for: it lasts.
-    await pause(OUTAGE_MS);
+    await outage();
     await gate.open();
-    await allArrived(world, integration, count, () => (messages ?? moto.readStream('readings')).map(number), 30_000 + 15 * count);
+    await allArrived(world, integration, count, () => (messages ?? moto.readStream('readings')).map(number), AFTER_OUTAGE_MS + 15 * count);
   });
 }
 
-test('a service that hangs is given up and tried again', { timeout: 60_000, skip }, async (t) => {
+test('a service that hangs is given up and tried again', { timeout: WITH_OUTAGE_MS, skip }, async (t) => {
   const moto = await Moto.start(t);
   const world = await scene(t, { ...moto.env, TRIBUTARY_DELIVERY__TIMEOUT: '1s' });
   const integration = await world.share(config(moto, 'AwsKinesis'));
   moto.daemon.signal('SIGSTOP');
   await world.publish(integration.event, 0, 1_000);
-  await pause(OUTAGE_MS);
+  await outage();
   moto.daemon.signal('SIGCONT');
-  await allArrived(world, integration, 1_000, () => moto.readStream('readings').map(number), 40_000);
+  await allArrived(world, integration, 1_000, () => moto.readStream('readings').map(number), AFTER_OUTAGE_MS);
 });
 
 test('queues in order, attributes, templates and the test button', { timeout: 60_000, skip }, async (t) => {

@@ -1,18 +1,16 @@
 // The kind Mqtt against Mosquitto, read back with Mosquitto's own subscriber.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
-import { allArrived, failsWith, needsCertificates, scene } from '../lib/broker.mjs';
+import { AFTER_OUTAGE_MS, WITH_OUTAGE_MS, allArrived, failsWith, needsCertificates, outage, scene } from '../lib/broker.mjs';
 import { Mosquitto, USER, skip } from '../lib/mosquitto.mjs';
 import { eventually } from '../lib/wait.mjs';
 
-const OUTAGE_MS = 3_000;
 const numbers = (messages) => () => messages.map((message) => JSON.parse(message.payload).n);
 const config = (broker, change = {}) => ({
   integration_type: 'Mqtt', url: broker.url, topic: 'readings/{{{PARTICLE_DEVICE_ID}}}', ...USER, ...change,
 });
 
-test('ten thousand events arrive and are counted, also when the broker is away for a while', { timeout: 90_000, skip }, async (t) => {
+test('ten thousand events arrive and are counted, also when the broker is away for a while', { timeout: WITH_OUTAGE_MS, skip }, async (t) => {
   const broker = await Mosquitto.start(t);
   const world = await scene(t);
   const messages = await broker.subscribe(t, 'readings/#');
@@ -20,10 +18,9 @@ test('ten thousand events arrive and are counted, also when the broker is away f
   await world.publish(integration.event, 0, 5_000);
   await broker.daemon.stop();
   await world.publish(integration.event, 5_000, 10_000);
-  // An outage has no sign of its own to wait for: it lasts.
-  await pause(OUTAGE_MS);
+  await outage();
   await broker.daemon.start();
-  await allArrived(world, integration, 10_000, numbers(messages), 60_000);
+  await allArrived(world, integration, 10_000, numbers(messages), AFTER_OUTAGE_MS);
   assert.equal(messages[0].topic, 'readings/api');
 });
 

@@ -1,12 +1,10 @@
 // The kind Nats against nats-server: streams that are read back, messages to who listens, and every way to be known.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
-import { allArrived, failsWith, needsCertificates, scene } from '../lib/broker.mjs';
+import { AFTER_OUTAGE_MS, WITH_OUTAGE_MS, allArrived, failsWith, needsCertificates, outage, scene } from '../lib/broker.mjs';
 import { NKEY, Nats, USER, byTokens, skip } from '../lib/nats.mjs';
 import { eventually } from '../lib/wait.mjs';
 
-const OUTAGE_MS = 3_000;
 const numbers = (messages) => () => messages.map((message) => JSON.parse(message.payload).n);
 const config = (nats, change = {}) => ({
   integration_type: 'Nats', url: nats.url, subject: 'readings.{{{PARTICLE_DEVICE_ID}}}', ...USER, ...change,
@@ -15,7 +13,7 @@ const stream = (client, name, subject) => client.ask(`STREAM.CREATE.${name}`, {
   name, subjects: [subject], storage: 'file', retention: 'limits', discard: 'old', num_replicas: 1,
 });
 
-test('ten thousand events are stored and counted, also when the server is away for a while', { timeout: 90_000, skip }, async (t) => {
+test('ten thousand events are stored and counted, also when the server is away for a while', { timeout: WITH_OUTAGE_MS, skip }, async (t) => {
   const nats = await Nats.start(t);
   const world = await scene(t);
   await stream(await nats.client(t), 'READINGS', 'readings.>');
@@ -23,11 +21,10 @@ test('ten thousand events are stored and counted, also when the server is away f
   await world.publish(integration.event, 0, 5_000);
   await nats.daemon.stop();
   await world.publish(integration.event, 5_000, 10_000);
-  // An outage has no sign of its own to wait for: it lasts.
-  await pause(OUTAGE_MS);
+  await outage();
   await nats.daemon.start();
   const messages = await (await nats.client(t)).stored('READINGS');
-  await allArrived(world, integration, 10_000, numbers(messages), 60_000);
+  await allArrived(world, integration, 10_000, numbers(messages), AFTER_OUTAGE_MS);
   assert.equal(messages.length, 10_000, 'what came twice is stored once');
   assert.equal(messages[0].subject, 'readings.api');
 });

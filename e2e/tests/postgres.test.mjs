@@ -1,11 +1,9 @@
 // The kind Postgres against a PostgreSQL server.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
-import { allArrived, failsWith, needsCertificates, scene } from '../lib/broker.mjs';
+import { AFTER_OUTAGE_MS, WITH_OUTAGE_MS, allArrived, failsWith, needsCertificates, outage, scene } from '../lib/broker.mjs';
 import { DATABASE, Postgres, USER, skip } from '../lib/postgres.mjs';
 
-const OUTAGE_MS = 3_000;
 const COLUMNS = { event_id: '{{PARTICLE_EVENT_ID}}', device: '{{{PARTICLE_DEVICE_ID}}}', n: '{{n}}', at: '{{PARTICLE_PUBLISHED_AT}}', note: '{{{note}}}' };
 const config = (postgres, change = {}) => ({
   integration_type: 'Postgres', url: postgres.url, database: DATABASE, table: 'public.readings', columns: COLUMNS,
@@ -13,17 +11,16 @@ const config = (postgres, change = {}) => ({
 });
 const numbers = (postgres) => () => postgres.run('SELECT n FROM readings').map(([n]) => Number(n));
 
-test('ten thousand events are rows and are counted, also when the server is away for a while', { timeout: 90_000, skip }, async (t) => {
+test('ten thousand events are rows and are counted, also when the server is away for a while', { timeout: WITH_OUTAGE_MS, skip }, async (t) => {
   const postgres = await Postgres.start(t);
   const world = await scene(t);
   const integration = await world.share(config(postgres));
   await world.publish(integration.event, 0, 5_000);
   await postgres.daemon.stop();
   await world.publish(integration.event, 5_000, 10_000);
-  // An outage has no sign of its own to wait for: it lasts.
-  await pause(OUTAGE_MS);
+  await outage();
   await postgres.daemon.start();
-  await allArrived(world, integration, 10_000, numbers(postgres), 60_000);
+  await allArrived(world, integration, 10_000, numbers(postgres), AFTER_OUTAGE_MS);
   assert.deepEqual(postgres.run('SELECT count(*), count(DISTINCT n), count(note) FROM readings'), [['10000', '10000', '0']]);
   assert.deepEqual(postgres.run("SELECT device, extract(year FROM at) >= 2024 FROM readings WHERE n = 0"), [['api', 't']]);
 });
