@@ -50,7 +50,7 @@ export async function allArrived({ user, org }, integration, count, numbers, wit
   await eventually(() => {
     const seen = new Set(numbers());
     assert.equal(seen.size, count, `${count - seen.size} readings have not arrived`);
-  });
+  }, { within });
 }
 
 /** Checks that a broker over TLS is reached with its own authority and a client's certificate, and with nothing less. */
