@@ -70,7 +70,7 @@ export async function needsCertificates(world, config, { cert, key }, unknown = 
 }
 
 /** Gathers the data of the events of a stream until the function that it gives is called. */
-async function listen(url, token, heard) {
+export async function listen(url, token, heard) {
   const stop = new AbortController();
   const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` }, signal: stop.signal });
   assert.equal(answer.status, 200);
