@@ -78,6 +78,21 @@ test('each event hears the id of its own message, and what is throttled comes la
   assert.ok(requests.length <= 10, `${requests.length} requests`);
 });
 
+test('the service of these tests takes only what the definition knows', { timeout: 30_000, skip }, async (t) => {
+  const pubsub = await PubSub.start(t, ['readings'], { guarded: false });
+  const publish = async (messages, more = {}) => {
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ messages, ...more }) };
+    const answer = await fetch(`${pubsub.direct}/v1/projects/p1/topics/readings:publish`, init);
+    return [answer.status, (await answer.json()).error?.status];
+  };
+  const invalid = [400, 'INVALID_ARGUMENT'];
+  assert.deepEqual(await publish([{ data: 'eA==', attributes: { a: 'b' }, orderingKey: 'k' }]), [200, undefined]);
+  for (const [messages, more] of [
+    [[{ data: 'eA==', body: 'x' }]], [[{ data: 'eA==' }], { topics: [] }], [[{ data: 7 }]], [[{ data: 'eA==', attributes: { n: 7 } }]], [[]], [[{}]],
+    [[{ data: 'eA==', orderingKey: 'a' }, { data: 'eA==', orderingKey: 'b' }]], [Array(1_001).fill({ data: 'eA==' })], [[{ attributes: { googclient: 'x' } }]],
+  ]) assert.deepEqual(await publish(messages, more), invalid, JSON.stringify(messages).slice(0, 80));
+});
+
 test('what Google refuses is told clearly, and the key is shown nowhere', { timeout: 60_000, skip }, async (t) => {
   const pubsub = await PubSub.start(t, ['readings']);
   const world = await scene(t, pubsub.env);
