@@ -153,7 +153,7 @@ for (const [kind, { config, data, read }] of Object.entries(PLAIN)) {
     const path = kind === 'Webhook' ? '/in' : '/geolocation/v1/geolocate';
     receiver.on(path, { body: '{"location":{"lat":51.5,"lng":-0.12},"accuracy":1200.4}' });
     const integration = await world.share({ integration_type: kind, ...config(url) });
-    const publish = (from, to) => world.publish(integration.event, from, to, (n) => ({ data: JSON.stringify(data(n)) }));
+    const publish = (from, to) => world.publish(integration.event, from, to, data);
     await publish(0, 5_000);
     await gate.close();
     await publish(5_000, 10_000);
