@@ -34,6 +34,18 @@ test('ten thousand events arrive and are counted, also when the service is away 
   assert.equal(tokens, 1, 'a token is used again');
 });
 
+test('requests are as large as the integration says where there are enough events', { timeout: 60_000, skip }, async (t) => {
+  const pubsub = await PubSub.start(t, ['readings'], { guarded: false });
+  const world = await scene(t, pubsub.env);
+  const messages = pubsub.listen(t, 'readings');
+  const integration = await world.share(config(pubsub, { credentials: undefined, batch: { max_events: 200, max_wait_ms: 2_000 } }));
+  await world.publish(integration.event, 0, 4_000);
+  await allArrived(world, integration, 4_000, numbers(messages));
+  const { requests } = await pubsub.seen();
+  assert.ok(requests.every(({ messages: count }) => count <= 200));
+  assert.ok(requests.length <= 40, `${requests.length} requests for 4000 events`);
+});
+
 test('payload, attributes, order, a key that is a cloud secret, and the test button', { timeout: 60_000, skip }, async (t) => {
   const pubsub = await PubSub.start(t, ['readings']);
   const world = await scene(t, pubsub.env);

@@ -176,6 +176,11 @@ impl Aws {
         &self.sensitive
     }
 
+    /// How many events a request has at most.
+    pub(crate) fn together(&self) -> usize {
+        self.gather.most_events()
+    }
+
     /// Whether requests are signed with the server's own key.
     pub(crate) fn is_server_s(&self) -> bool {
         matches!(self.keys, Keys::Server(_))

@@ -316,6 +316,10 @@ impl Target for AwsSqs {
         })
     }
 
+    fn together(&self) -> usize {
+        self.aws.together()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }

@@ -158,6 +158,10 @@ impl Target for GooglePubSub {
         })
     }
 
+    fn together(&self) -> usize {
+        self.gather.most_events()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }

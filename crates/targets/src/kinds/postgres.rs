@@ -271,6 +271,10 @@ impl Target for Postgres {
         })
     }
 
+    fn together(&self) -> usize {
+        self.gather.most_events()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }
