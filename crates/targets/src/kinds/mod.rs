@@ -6,6 +6,7 @@ pub mod aws_sqs;
 pub mod azure_iot_hub;
 pub mod google_maps;
 pub mod google_pubsub;
+pub mod kafka;
 pub mod mqtt;
 pub mod nats;
 pub mod postgres;
@@ -24,6 +25,7 @@ pub const ALL: &[&'static dyn Kind] = &[
     &mqtt::MqttKind,
     &nats::NatsKind,
     &postgres::PostgresKind,
+    &kafka::KafkaKind,
     &aws_sqs::AwsSqsKind,
     &aws_kinesis::AwsKinesisKind,
     &aws_event_bridge::AwsEventBridgeKind,

@@ -6,6 +6,8 @@ mod azure_iot_hub;
 mod brokers;
 mod google_maps;
 mod google_pubsub;
+mod kafka;
+mod kafka_peer;
 mod receiver;
 mod reference;
 mod samples;

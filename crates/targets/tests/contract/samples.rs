@@ -98,6 +98,13 @@ pub(crate) const BROKERS: &[Sample] = &[
         good_answer: "",
         sensitive: &[("password", "h0sh-pw")],
     },
+    Sample {
+        kind: "Kafka",
+        config: r#"{"brokers": "ADDRESS", "topic": "doors", "sasl": "SCRAM-SHA-256", "username": "u", "password": "h0sh-pw", "ssl": false}"#,
+        data: "22.5",
+        good_answer: "",
+        sensitive: &[("password", "h0sh-pw")],
+    },
 ];
 
 /// Every sample.
