@@ -333,6 +333,10 @@ impl Target for Kafka {
         })
     }
 
+    fn together(&self) -> usize {
+        self.gather.most_events()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }
