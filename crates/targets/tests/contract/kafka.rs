@@ -126,7 +126,8 @@ async fn each_record_goes_to_the_leader_of_its_key_s_partition() {
     let leaders = move |_: &str| vec![String::new(), there.clone(), String::new()];
     let broker = Broker { leaders: Box::new(leaders), stores: Box::new(listening(1)), ..Broker::good(1) };
     let first = Peer::start(broker, None).await;
-    let target = target(&first.address.to_string(), &json!({"key": "{{{PARTICLE_EVENT_VALUE}}}"}));
+    let alone = json!({"key": "{{{PARTICLE_EVENT_VALUE}}}", "batch": {"max_events": 1}});
+    let target = target(&first.address.to_string(), &alone);
     // By murmur2 and 3 partitions: -973932308, -790332482, 479470107.
     for attempt in send_all(&*target, &["21", "foobar", "abc"]).await {
         assert_eq!(attempt.error, None);
