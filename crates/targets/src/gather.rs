@@ -18,7 +18,7 @@ use crate::{
     Attempt, BoxFuture, Clients, Field, Message, Shape,
     fields::{Reader, scalar},
     kinds::field,
-    net::failure::{NO_REPLY_IN_TIME, passing},
+    net::{Reached, passing},
 };
 
 /// The field of the kinds that have it.
@@ -49,6 +49,8 @@ pub(crate) enum Answer {
     Whole(Attempt),
     /// One attempt for each message, in their order.
     Each(Vec<Attempt>),
+    /// The same; a message without one is sent for itself.
+    Some(Vec<Option<Attempt>>),
 }
 
 /// What can send several messages in one request.
@@ -72,6 +74,8 @@ struct Group {
     gathered: Mutex<Gathered>,
     /// Told when no more fits in.
     full: Notify,
+    /// Whether its leader has a connection.
+    reached: Arc<Reached>,
 }
 
 #[derive(Default)]
@@ -88,7 +92,8 @@ type Told = Option<Attempt>;
 
 enum Joined {
     First(Arc<Group>),
-    Waiting(oneshot::Receiver<Told>),
+    /// With whether the leader has a connection.
+    Waiting(oneshot::Receiver<Told>, Arc<Reached>),
 }
 
 impl Gather {
@@ -135,24 +140,42 @@ impl Gather {
         message: &Message,
         clients: &Clients,
     ) -> Attempt {
-        if self.most.events == 1 {
-            return clients.in_time(alone(together, message, clients)).await;
-        }
-        let sent = async {
-            match self.join(key, message) {
-                Joined::First(group) => self.lead(together, key, group, clients).await,
-                // A leader that is gone has run out of time, or has left the message to who it is of.
-                Joined::Waiting(told) => match told.await {
-                    Ok(Some(attempt)) => attempt,
-                    Ok(None) => alone(together, message, clients).await,
-                    Err(_) => passing(NO_REPLY_IN_TIME),
-                },
-            }
-        };
-        clients.in_time(sent).await
+        let reached = Arc::new(Reached::default());
+        reached.note();
+        self.send_by(together, key, message, clients, &reached).await
     }
 
-    fn join(&self, key: &str, message: &Message) -> Joined {
+    /// The same where `together` makes the connections itself, and notes in `reached` that it has one.
+    pub(crate) async fn send_by(
+        &self,
+        together: &dyn Together,
+        key: &str,
+        message: &Message,
+        clients: &Clients,
+        reached: &Arc<Reached>,
+    ) -> Attempt {
+        if self.most.events == 1 {
+            return clients.in_time_by(reached, alone(together, message, clients)).await;
+        }
+        match self.join(key, message, reached) {
+            Joined::First(group) => {
+                clients.in_time_by(reached, self.lead(together, key, group, clients)).await
+            }
+            Joined::Waiting(told, reached) => {
+                // A leader that is gone has run out of time, or has left the message to who it is of.
+                let told = async {
+                    match told.await {
+                        Ok(Some(attempt)) => attempt,
+                        Ok(None) => alone(together, message, clients).await,
+                        Err(_) => reached.out_of_time(),
+                    }
+                };
+                clients.in_time_by(&reached, told).await
+            }
+        }
+    }
+
+    fn join(&self, key: &str, message: &Message, reached: &Arc<Reached>) -> Joined {
         let mut open = self.open.lock();
         if let Some(group) = open.get(key) {
             let mut gathered = group.gathered.lock();
@@ -166,12 +189,12 @@ impl Gather {
                     gathered.is_closed = true;
                     group.full.notify_one();
                 }
-                return Joined::Waiting(told);
+                return Joined::Waiting(told, Arc::clone(&group.reached));
             }
             gathered.is_closed = true;
             group.full.notify_one();
         }
-        let group = Arc::new(Group::default());
+        let group = Arc::new(Group { reached: Arc::clone(reached), ..Group::default() });
         let mut gathered = group.gathered.lock();
         gathered.messages.push(message.clone());
         gathered.bytes = message.body.len();
@@ -195,23 +218,20 @@ impl Gather {
         // The semaphore is never closed, so there always is one.
         let _turn = self.requests.acquire().await.ok();
         let Gathered { messages, waiting, .. } = lead.close();
-        let answer = together.send_together(&messages, clients).await;
-        let mut attempts = match answer {
+        let mut attempts = match together.send_together(&messages, clients).await {
             // One of them may have spoilt it for the others.
             Answer::Whole(attempt) if attempt.class == AttemptClass::Final && messages.len() > 1 => {
-                for tell in waiting {
-                    let _ = tell.send(None);
-                }
-                return alone(together, &messages[0], clients).await;
+                vec![None; messages.len()]
             }
-            Answer::Whole(attempt) => vec![attempt; messages.len()],
-            Answer::Each(attempts) => attempts,
+            Answer::Whole(attempt) => vec![Some(attempt); messages.len()],
+            Answer::Each(attempts) => attempts.into_iter().map(Some).collect(),
+            Answer::Some(attempts) => attempts,
         }
         .into_iter();
-        let own = attempts.next();
+        let own = attempts.next().flatten();
         for (tell, attempt) in waiting.into_iter().zip(attempts) {
             // Who does not wait any more has run out of time.
-            let _ = tell.send(Some(attempt));
+            let _ = tell.send(attempt);
         }
         match own {
             Some(attempt) => attempt,
@@ -222,12 +242,12 @@ impl Gather {
 
 /// Sends a message for itself.
 async fn alone(together: &dyn Together, message: &Message, clients: &Clients) -> Attempt {
-    match together.send_together(std::slice::from_ref(message), clients).await {
-        Answer::Whole(attempt) => attempt,
-        Answer::Each(attempts) => {
-            attempts.into_iter().next().unwrap_or_else(|| passing("the answer does not tell of the event"))
-        }
-    }
+    let told = match together.send_together(std::slice::from_ref(message), clients).await {
+        Answer::Whole(attempt) => Some(attempt),
+        Answer::Each(attempts) => attempts.into_iter().next(),
+        Answer::Some(attempts) => attempts.into_iter().next().flatten(),
+    };
+    told.unwrap_or_else(|| passing("the answer does not tell of the event"))
 }
 
 /// A group with its leader. When that is gone, whatever the reason, nobody waits for it.

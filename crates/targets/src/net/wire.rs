@@ -50,6 +50,15 @@ impl Reached {
     pub(crate) fn note(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    /// The attempt that ran out of time.
+    pub(crate) fn out_of_time(&self) -> Attempt {
+        failure::passing(if self.0.load(Ordering::Relaxed) {
+            failure::NO_REPLY_IN_TIME
+        } else {
+            failure::NOT_CONNECTED_IN_TIME
+        })
+    }
 }
 
 impl Clients {
@@ -60,13 +69,7 @@ impl Clients {
         attempt: impl Future<Output = Attempt>,
     ) -> Attempt {
         let ended = timeout(self.timeout, attempt).await;
-        ended.unwrap_or_else(|_| {
-            failure::passing(if reached.0.load(Ordering::Relaxed) {
-                failure::NO_REPLY_IN_TIME
-            } else {
-                failure::NOT_CONNECTED_IN_TIME
-            })
-        })
+        ended.unwrap_or_else(|_| reached.out_of_time())
     }
 
     /// Connects to a checked address of `host`, not encrypted yet; [`Wire::encrypted`] does that as `via` and `own` say.
