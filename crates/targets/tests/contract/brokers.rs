@@ -49,6 +49,14 @@ fn greeting(kind: &str) -> &'static [u8] {
     }
 }
 
+/// How many answers a client of this kind gets until its first message has been taken.
+fn answers_until_taken(kind: &str) -> usize {
+    match kind {
+        "Amqp" => 6,
+        _ => 2,
+    }
+}
+
 /// What a peer says to what a client has said; each of a client's packets comes in one piece here.
 fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
     match kind {
@@ -73,6 +81,22 @@ fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
             (0, Mood::Refuses) => [b"E\0\0\0\x18C28P01\0Mnot this u\0\0".as_slice()].concat(),
             (0, _) => b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I".to_vec(),
             (b'P', _) => b"1\0\0\0\x042\0\0\0\x04C\0\0\0\x0fINSERT 0 1\0Z\0\0\0\x05I".to_vec(),
+            _ => Vec::new(),
+        },
+        // A frame's class and method stand behind its head of seven bytes.
+        "Amqp" => match (said.get(7..11).unwrap_or(b"AMQP"), mood) {
+            (b"AMQP", _) => {
+                b"\x01\0\0\0\0\0\x17\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\0\xce".to_vec()
+            }
+            (b"\0\x0a\0\x0b", Mood::Refuses) => {
+                b"\x01\0\0\0\0\0\x23\0\x0a\0\x32\x01\x93\x18ACCESS_REFUSED - h0sh-pw\0\0\0\0\xce".to_vec()
+            }
+            (b"\0\x0a\0\x0b", _) => b"\x01\0\0\0\0\0\x0c\0\x0a\0\x1e\0\0\0\0\0\0\0\0\xce".to_vec(),
+            (b"\0\x0a\0\x1f", _) => b"\x01\0\0\0\0\0\x05\0\x0a\0\x29\0\xce".to_vec(),
+            (b"\0\x14\0\x0a", _) => b"\x01\0\x01\0\0\0\x08\0\x14\0\x0b\0\0\0\0\xce".to_vec(),
+            (b"\0\x55\0\x0a", _) => b"\x01\0\x01\0\0\0\x04\0\x55\0\x0b\xce".to_vec(),
+            // It has taken all that it got.
+            (b"\0\x3c\0\x28", _) => b"\x01\0\x01\0\0\0\x0d\0\x3c\0\x50\0\0\0\0\0\0\0\0\x01\xce".to_vec(),
             _ => Vec::new(),
         },
         other => panic!("what does a broker of {other} say?"),
@@ -146,7 +170,7 @@ impl Peer {
                 return;
             }
             answers += usize::from(!answer.is_empty());
-            if mood == Mood::Hasty && answers == 2 {
+            if mood == Mood::Hasty && answers == answers_until_taken(kind) {
                 return;
             }
         }
@@ -312,7 +336,8 @@ async fn certificates_are_checked_against_the_integration_s_own_authorities_too(
         let error = async |change: Value| {
             let mut config = sample.config(&peer.url());
             let url = config["url"].as_str().unwrap();
-            config["url"] = url.replace("mqtt:", "mqtts:").replace("nats:", "tls:").into();
+            config["url"] =
+                url.replace("mqtt:", "mqtts:").replace("amqp:", "amqps:").replace("nats:", "tls:").into();
             if sample.kind == "Postgres" {
                 config["ssl"] = true.into();
             }
