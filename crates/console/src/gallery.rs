@@ -56,6 +56,7 @@ const FILES: &[(&str, &str)] = &[
     card_file!("azure-iot-central"),
     card_file!("mqtt"),
     card_file!("nats"),
+    card_file!("amqp"),
     card_file!("google-apps-script"),
     card_file!("firebase"),
     card_file!("airtable"),

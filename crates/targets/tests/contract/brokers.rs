@@ -25,7 +25,7 @@ use tributary_domain::outcome::AttemptClass;
 use tributary_targets::{AddressPolicy, Attempt, Clients, Settings, kinds, net::ClientSettings};
 
 use crate::{
-    LONG, PASSING, SHORT,
+    LONG, PASSING, SHORT, amqp,
     samples::{BROKERS, Sample, clients, settings},
 };
 
@@ -83,22 +83,12 @@ fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
             (b'P', _) => b"1\0\0\0\x042\0\0\0\x04C\0\0\0\x0fINSERT 0 1\0Z\0\0\0\x05I".to_vec(),
             _ => Vec::new(),
         },
-        // A frame's class and method stand behind its head of seven bytes.
-        "Amqp" => match (said.get(7..11).unwrap_or(b"AMQP"), mood) {
-            (b"AMQP", _) => {
-                b"\x01\0\0\0\0\0\x17\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\0\xce".to_vec()
-            }
-            (b"\0\x0a\0\x0b", Mood::Refuses) => {
-                b"\x01\0\0\0\0\0\x23\0\x0a\0\x32\x01\x93\x18ACCESS_REFUSED - h0sh-pw\0\0\0\0\xce".to_vec()
-            }
-            (b"\0\x0a\0\x0b", _) => b"\x01\0\0\0\0\0\x0c\0\x0a\0\x1e\0\0\0\0\0\0\0\0\xce".to_vec(),
-            (b"\0\x0a\0\x1f", _) => b"\x01\0\0\0\0\0\x05\0\x0a\0\x29\0\xce".to_vec(),
-            (b"\0\x14\0\x0a", _) => b"\x01\0\x01\0\0\0\x08\0\x14\0\x0b\0\0\0\0\xce".to_vec(),
-            (b"\0\x55\0\x0a", _) => b"\x01\0\x01\0\0\0\x04\0\x55\0\x0b\xce".to_vec(),
-            // It has taken all that it got.
-            (b"\0\x3c\0\x28", _) => b"\x01\0\x01\0\0\0\x0d\0\x3c\0\x50\0\0\0\0\0\0\0\0\x01\xce".to_vec(),
-            _ => Vec::new(),
-        },
+        "Amqp" if mood == Mood::Refuses && said.get(7..11) == Some(b"\0\x0a\0\x0b") => {
+            amqp::frame(0, b"\0\x0a\0\x32\x01\x93\x18ACCESS_REFUSED - h0sh-pw\0\0\0\0")
+        }
+        // It has taken all that it got.
+        "Amqp" if said.get(7..11) == Some(amqp::PUBLISH) => amqp::confirmed(0, true),
+        "Amqp" => amqp::taking(said),
         other => panic!("what does a broker of {other} say?"),
     }
 }
