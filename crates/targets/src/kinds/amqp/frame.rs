@@ -396,19 +396,19 @@ mod tests {
             framed(METHOD, b"\0\x0a\0\x3c\x06memory"),
         ]
         .concat();
-        let no = |text: &str| text.to_owned();
+        let text = |text: &str| text.to_owned();
         assert_eq!(
             all(&bytes),
             [
-                Said::Start { mechanisms: no("PLAIN EXTERNAL") },
+                Said::Start { mechanisms: text("PLAIN EXTERNAL") },
                 Said::Tune { frame_max: 131_072 },
                 Said::Other,
                 Said::Confirmed { tag: 5, multiple: true, taken: true },
                 Said::Confirmed { tag: 6, multiple: false, taken: false },
-                Said::Returned { code: 312, text: no("NO_ROUTE") },
-                Said::ChannelClosed { code: 404, text: no("no") },
-                Said::Closed { code: 320, text: no("bye") },
-                Said::Blocked(no("memory")),
+                Said::Returned { code: 312, text: text("NO_ROUTE") },
+                Said::ChannelClosed { code: 404, text: text("no") },
+                Said::Closed { code: 320, text: text("bye") },
+                Said::Blocked(text("memory")),
             ]
         );
         for end in 0..40 {
