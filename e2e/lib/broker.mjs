@@ -19,7 +19,10 @@ export const AFTER_OUTAGE_MS = 90_000;
 /** Lasts as long as a peer is away: an outage has no sign of its own to wait for. */
 export const outage = () => pause(OUTAGE_MS);
 
-/** A server with a product; `env` has more of its settings. `share(config)` makes an integration of it, `publish(event, from, to)` sends readings in batches. */
+/**
+ * A server with a product; `env` has more of its settings. `share(config)` makes an integration of it, `publish(event, from, to, data, more)`
+ * sends readings in batches; `more(n)` has more fields of the n-th event.
+ */
 export async function scene(t, env = {}) {
   const server = await Server.start(t, { ...ENV, ...env });
   const user = await newUser(server.base);
@@ -28,9 +31,9 @@ export async function scene(t, env = {}) {
   const share = (config) => user.api.want(201, 'POST', `${org.scope}/integrations`, {
     event: `reading-${unique()}`, ...config, product_ids: [product.id],
   });
-  const publish = async (event, from, to) => {
+  const publish = async (event, from, to, data = (n) => ({ n }), more = () => ({})) => {
     for (let first = from; first < to; first += BATCH) {
-      const line = (_, n) => JSON.stringify({ name: event, data: JSON.stringify({ n: first + n }) });
+      const line = (_, n) => JSON.stringify({ name: event, data: JSON.stringify(data(first + n)), ...more(first + n) });
       const body = Array.from({ length: Math.min(BATCH, to - first) }, line).join('\n');
       const headers = { 'content-type': 'application/x-ndjson' };
       const answer = await user.api.req('POST', `${product.scope}/events/batch`, { body, headers });
@@ -50,7 +53,7 @@ export async function allArrived({ user, org }, integration, count, numbers, wit
   await eventually(() => {
     const seen = new Set(numbers());
     assert.equal(seen.size, count, `${count - seen.size} readings have not arrived`);
-  });
+  }, { within });
 }
 
 /** Checks that a broker over TLS is reached with its own authority and a client's certificate, and with nothing less. */
@@ -70,7 +73,7 @@ export async function needsCertificates(world, config, { cert, key, ca = cert },
 }
 
 /** Gathers the data of the events of a stream until the function that it gives is called. */
-async function listen(url, token, heard) {
+export async function listen(url, token, heard) {
   const stop = new AbortController();
   const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` }, signal: stop.signal });
   assert.equal(answer.status, 200);

@@ -5,6 +5,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
+import { AFTER_OUTAGE_MS, WITH_OUTAGE_MS, allArrived, outage, scene as broker } from '../lib/broker.mjs';
+import { Gate } from '../lib/gate.mjs';
 import { Receiver } from '../lib/receiver.mjs';
 import { Server } from '../lib/server.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -132,3 +134,31 @@ test('a topic at Google is published to with a token of the service account', as
   assert.equal(world.receiver.at('/token').length, 1, 'a token is used again');
   assert.ok(!JSON.stringify(seen).includes('hush-hush'), 'the token is not in the log');
 });
+
+/** The kinds without a test file of their own: a configuration, an event's data, and the reading of a request. */
+const PLAIN = {
+  Webhook: { config: (url) => ({ url: `${url}/in`, json: { n: '{{n}}' } }), data: (n) => ({ n }), read: ({ n }) => Number(n) },
+  GoogleMaps: {
+    config: () => ({ api_key: 'k' }),
+    data: (n) => ({ w: { a: [{ m: `00:11:22:33:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`, s: -60, c: 11 }] } }),
+    read: ({ wifiAccessPoints: [{ macAddress }] }) => parseInt(macAddress.replaceAll(':', '').slice(-4), 16),
+  },
+};
+for (const [kind, { config, data, read }] of Object.entries(PLAIN)) {
+  test(`ten thousand events arrive through the kind ${kind} and are counted, also when its peer is away for a while`, { timeout: WITH_OUTAGE_MS }, async (t) => {
+    const receiver = await Receiver.start(t);
+    const gate = await Gate.start(t, receiver.port);
+    const url = `http://127.0.0.1:${gate.port}`;
+    const world = await broker(t, { TRIBUTARY_TARGETS__GOOGLE_MAPS__ENDPOINT: url });
+    const path = kind === 'Webhook' ? '/in' : '/geolocation/v1/geolocate';
+    receiver.on(path, { body: '{"location":{"lat":51.5,"lng":-0.12},"accuracy":1200.4}' });
+    const integration = await world.share({ integration_type: kind, ...config(url) });
+    const publish = (from, to) => world.publish(integration.event, from, to, data);
+    await publish(0, 5_000);
+    await gate.close();
+    await publish(5_000, 10_000);
+    await outage();
+    await gate.open();
+    await allArrived(world, integration, 10_000, () => receiver.at(path).map(({ text }) => read(JSON.parse(text))), AFTER_OUTAGE_MS);
+  });
+}

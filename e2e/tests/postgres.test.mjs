@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AFTER_OUTAGE_MS, WITH_OUTAGE_MS, allArrived, failsWith, needsCertificates, outage, scene } from '../lib/broker.mjs';
 import { DATABASE, Postgres, USER, skip } from '../lib/postgres.mjs';
+import { eventually } from '../lib/wait.mjs';
 
 const COLUMNS = { event_id: '{{PARTICLE_EVENT_ID}}', device: '{{{PARTICLE_DEVICE_ID}}}', n: '{{n}}', at: '{{PARTICLE_PUBLISHED_AT}}', note: '{{{note}}}' };
 const config = (postgres, change = {}) => ({
@@ -23,6 +24,24 @@ test('ten thousand events are rows and are counted, also when the server is away
   await allArrived(world, integration, 10_000, numbers(postgres), AFTER_OUTAGE_MS);
   assert.deepEqual(postgres.run('SELECT count(*), count(DISTINCT n), count(note) FROM readings'), [['10000', '10000', '0']]);
   assert.deepEqual(postgres.run("SELECT device, extract(year FROM at) >= 2024 FROM readings WHERE n = 0"), [['api', 't']]);
+});
+
+test('rows that wait are one transaction, and one that the table refuses fails by itself', { timeout: 45_000, skip }, async (t) => {
+  const postgres = await Postgres.start(t);
+  const world = await scene(t);
+  const integration = await world.share(config(postgres));
+  await world.publish(integration.event, 0, 1_000, (n) => ({ n: n % 100 === 7 ? 'seven' : n }));
+  await eventually(async () => {
+    const { total } = await world.user.api.history(world.org.scope, integration.id);
+    assert.deepEqual(total, { success: 990, error: 10, skipped: 0 });
+  });
+  assert.deepEqual(postgres.run('SELECT count(*) FROM readings'), [['990']]);
+  const [[transactions]] = postgres.run('SELECT count(DISTINCT xmin::text) FROM readings');
+  assert.ok(Number(transactions) < 700, `${transactions} transactions for 990 rows`);
+  const { logs } = await world.user.api.integration(world.org.scope, integration.id);
+  const errors = logs.filter((row) => row.outcome === 'error');
+  assert.equal(errors.length, 10);
+  for (const row of errors) assert.match(row.error, /^error SQLSTATE 22P02 from 127\.0\.0\.1: .*"seven"/);
 });
 
 test('without TLS, with an older password, with any text, and with the test button', { timeout: 45_000, skip }, async (t) => {

@@ -4,14 +4,17 @@ use serde_json::Value;
 use utoipa::{
     PartialSchema,
     openapi::{
-        Content, Object, OpenApi, Response,
+        Content, Object, OpenApi, RefOr, Response, Schema,
         path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::RequestBodyBuilder,
         schema::Type,
     },
 };
 
-use crate::at::{ORG, PRODUCT, SANDBOX};
+use crate::{
+    at::{ORG, PRODUCT, SANDBOX},
+    configurations,
+};
 
 /// Every place.
 const ALL: &[&str] = &[SANDBOX, PRODUCT, ORG];
@@ -73,13 +76,23 @@ fn endpoints() -> Vec<Endpoint> {
 
 /// Adds these endpoints to a description.
 pub(crate) fn describe(api: &mut OpenApi) {
+    configurations::describe(api);
     for Endpoint(places, method, path, tag, query, success, refusals, summary) in endpoints() {
         for place in places {
             let path = format!("{place}{path}");
             let body = matches!(method, Post | Put) && !path.ends_with("/restore");
+            let body = body.then(|| body_of(&path));
             let operation = operation(&path, tag, query, body, success, refusals, summary);
             api.paths.add_path_operation(&path, vec![method.clone()], operation);
         }
+    }
+}
+
+/// The schema of a body: of some a configuration, of others any JSON.
+fn body_of(path: &str) -> RefOr<Schema> {
+    match ["/integrations", "/integrations/{id}", "/separate"].iter().any(|end| path.ends_with(end)) {
+        true => configurations::any(),
+        false => Value::schema(),
     }
 }
 
@@ -87,7 +100,7 @@ fn operation(
     path: &str,
     tag: &str,
     query: &[&str],
-    body: bool,
+    body: Option<RefOr<Schema>>,
     success: u16,
     refusals: &[u16],
     summary: &str,
@@ -100,8 +113,8 @@ fn operation(
     for name in query {
         operation = operation.parameter(parameter(name, ParameterIn::Query));
     }
-    if body {
-        let body = RequestBodyBuilder::new().content("application/json", json()).build();
+    if let Some(body) = body {
+        let body = RequestBodyBuilder::new().content("application/json", Content::new(Some(body))).build();
         operation = operation.request_body(Some(body));
     }
     for status in [success].iter().chain(refusals) {

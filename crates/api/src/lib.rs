@@ -15,6 +15,7 @@ pub mod streams;
 
 mod at;
 mod audit;
+mod configurations;
 mod described;
 mod devices;
 mod events;

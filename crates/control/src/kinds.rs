@@ -9,3 +9,8 @@ pub use tributary_targets::{
 pub fn own_fields(kind: &str) -> &'static [Field] {
     tributary_targets::kinds::find(kind).map_or(&[], |kind| kind.fields())
 }
+
+/// The fields that every kind has.
+pub fn common_fields() -> &'static [Field] {
+    tributary_targets::kinds::COMMON
+}

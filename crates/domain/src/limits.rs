@@ -32,6 +32,8 @@ pub const NAME_CHARS: usize = 200;
 pub const PAGE_ROWS: usize = 100;
 /// Deliveries that run at once to one destination.
 pub const LANE_CONCURRENCY: usize = 64;
+/// Deliveries of a lane under way at once where several go in one request.
+pub const LANE_TOGETHER: usize = 2_048;
 /// Deliveries that run at once in all.
 pub const TOTAL_CONCURRENCY: usize = 1_024;
 /// Deliveries that one lane holds in memory; more wait in the pending table.

@@ -11,8 +11,17 @@ use crate::integration::{Config, FieldError};
 pub const MASK: &str = "[[SENSITIVE]]";
 
 /// Fields whose whole value is sensitive.
-const FIELDS: [&str; 8] =
-    ["policy_key", "api_key", "password", "token", "nkey", "creds", "secret_access_key", "session_token"];
+const FIELDS: [&str; 9] = [
+    "policy_key",
+    "api_key",
+    "password",
+    "token",
+    "nkey",
+    "creds",
+    "secret_access_key",
+    "session_token",
+    "credentials",
+];
 /// Entries of `auth` that are sensitive.
 const AUTH: [&str; 4] = ["password", "pass", "bearer", "token"];
 /// Entries of `signing` that are sensitive.
@@ -146,6 +155,7 @@ mod tests {
                 json!({"token": "t", "nkey": "n", "creds": "c", "topic": "d"}),
                 json!({"token": MASK, "nkey": MASK, "creds": MASK, "topic": "d"}),
             ),
+            (json!({"credentials": {"client_email": "e", "private_key": "p"}}), json!({"credentials": MASK})),
             (
                 json!({"parameters": {"SITE": "eu", "API_KEY": "k", "KEYS": "l"}}),
                 json!({"parameters": {"SITE": "eu", "API_KEY": MASK, "KEYS": "l"}}),

@@ -1,13 +1,16 @@
 //! Lanes: each destination of each owner has a queue of its own, so that none waits for another's.
 //!
 //! A lane is bounded: what does not fit is given back and waits in the pending table. It runs at most
-//! [`limits::LANE_CONCURRENCY`] deliveries at once and keeps the health of its destination.
+//! [`limits::LANE_CONCURRENCY`] deliveries at once and keeps the health of its destination. Where several events go in
+//! one request ([`tributary_targets::Target::together`]), that many requests.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
 use tributary_domain::{
@@ -21,6 +24,9 @@ use crate::{
     pace::{Grant, Over, Pacer, Turn},
     routes::Route,
 };
+
+/// How many deliveries of other integrations are gone past to find those that can go together.
+const PASSED: usize = 256;
 
 /// The text of an attempt that was not made (contract 4.3).
 pub const SLEEPING: &str = "Sleeping, too many errors, please wait and try again";
@@ -174,27 +180,74 @@ impl Inner {
             // Never closed, so this only waits.
             let Ok(_permit) = self.permits.acquire().await else { return };
             let Some((job, admission)) = self.next(lane) else { return };
-            let started = Instant::now();
-            let attempt = if admission == Admission::Sleep {
-                Attempt { class: AttemptClass::Sleeping, error: Some(SLEEPING.to_owned()), reply: None }
+            if admission == Admission::Sleep {
+                let error = Some(SLEEPING.to_owned());
+                let attempt = Attempt { class: AttemptClass::Sleeping, error, reply: None };
+                lane.state.lock().running -= 1;
+                self.delivery.finish(job, &lane.name, attempt, Duration::ZERO);
+                continue;
+            }
+            // A probe goes alone.
+            let others = if admission == Admission::Go { self.companions(lane, &job) } else { Vec::new() };
+            if others.is_empty() {
+                self.send(lane, job).await;
             } else {
-                self.delivery.send(&job).await
-            };
+                let all = std::iter::once(job).chain(others);
+                join_all(all.map(|job| self.send(lane, job))).await;
+            }
+        }
+    }
+
+    /// Makes an attempt.
+    async fn send(&self, lane: &Lane, job: Job) {
+        let started = Instant::now();
+        let attempt = self.delivery.send(&job).await;
+        {
+            let mut state = lane.state.lock();
+            state.running -= 1;
+            let slept = state.health.sleeps();
+            state.health.record(attempt.class, self.delivery.now());
+            let sleeps = state.health.sleeps();
+            // Told under the lock, so that the last word is the last that is written.
+            if slept || sleeps {
+                self.delivery.slept(&lane.name, sleeps.then_some(state.health));
+            }
+        }
+        self.delivery.finish(job, &lane.name, attempt, started.elapsed());
+    }
+
+    /// Takes what can go in one request with `first`: deliveries of the same integration, within its limits.
+    fn companions(&self, lane: &Lane, first: &Job) -> Vec<Job> {
+        let together = first.route.compiled.target.together();
+        if together <= 1 {
+            return Vec::new();
+        }
+        let mut state = lane.state.lock();
+        let most = (together - 1).min(limits::LANE_TOGETHER.saturating_sub(state.running));
+        let (mut taken, mut passed) = (Vec::new(), Vec::new());
+        while taken.len() < most && passed.len() < PASSED {
+            let Some(mut job) = state.queue.pop_front() else { break };
+            if !Arc::ptr_eq(&job.route.compiled, &first.route.compiled) {
+                passed.push(job);
+                continue;
+            }
+            if job.grant.is_none()
+                && let Some(pacer) = &job.route.compiled.pacer
             {
-                let mut state = lane.state.lock();
-                state.running -= 1;
-                if admission != Admission::Sleep {
-                    let slept = state.health.sleeps();
-                    state.health.record(attempt.class, self.delivery.now());
-                    let sleeps = state.health.sleeps();
-                    // Told under the lock, so that the last word is the last that is written.
-                    if slept || sleeps {
-                        self.delivery.slept(&lane.name, sleeps.then_some(state.health));
-                    }
+                job.grant = pacer.admit(Instant::now());
+                if job.grant.is_none() {
+                    // It is held when it comes to the front again.
+                    passed.push(job);
+                    break;
                 }
             }
-            self.delivery.finish(job, &lane.name, attempt, started.elapsed());
+            taken.push(job);
         }
+        for job in passed.into_iter().rev() {
+            state.queue.push_front(job);
+        }
+        state.running += taken.len();
+        taken
     }
 
     fn next(self: &Arc<Inner>, lane: &Arc<Lane>) -> Option<(Job, Admission)> {

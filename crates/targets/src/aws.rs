@@ -58,6 +58,19 @@ const PASSING_CODES: [&str; 12] = [
     "RequestExpired",
     "ConcurrentModification",
 ];
+/// Begins of codes of errors that are of who signs or of the place, and not of an event.
+const CODES_OF_ALL: [&str; 10] = [
+    "AccessDenied",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+    "InvalidSignature",
+    "InvalidClientTokenId",
+    "UnrecognizedClient",
+    "ExpiredToken",
+    "InvalidSecurity",
+    "ResourceNotFound",
+    "QueueDoesNotExist",
+];
 
 // Headers of a message that tell `send` who signs and for where. They are not sent.
 const REGION: &str = "Region";
@@ -161,6 +174,11 @@ impl Aws {
     /// What logs must not show.
     pub(crate) fn sensitive(&self) -> &[String] {
         &self.sensitive
+    }
+
+    /// How many events a request has at most.
+    pub(crate) fn together(&self) -> usize {
+        self.gather.most_events()
     }
 
     /// Whether requests are signed with the server's own key.
@@ -268,6 +286,7 @@ impl Together for Aws {
             let attempt = self.post(&request, clients).await;
             let reply = match &attempt.reply {
                 Some(reply) if attempt.class == AttemptClass::Success => reply.clone(),
+                _ if is_of_all(&attempt) => return Answer::Each(vec![attempt; messages.len()]),
                 _ => return Answer::Whole(attempt),
             };
             let host = Url::parse(&request.url)
@@ -340,6 +359,14 @@ fn said_of(json: &Value, code: Option<&str>) -> Option<String> {
         (Some(code), Some(message)) => Some(format!("{code}: {message}")),
         (code, message) => code.or(message).map(str::to_owned),
     }
+}
+
+/// Whether an error is of who signs or of the place, so that it would be no different for each event by itself.
+fn is_of_all(attempt: &Attempt) -> bool {
+    attempt.reply.as_ref().is_some_and(|reply| {
+        [401, 403, 404].contains(&reply.status)
+            || code(reply).is_some_and(|code| CODES_OF_ALL.iter().any(|begin| code.starts_with(begin)))
+    })
 }
 
 fn may_pass(code: &str) -> bool {

@@ -132,6 +132,11 @@ impl Gather {
         }
     }
 
+    /// How many messages a request has at most.
+    pub(crate) fn most_events(&self) -> usize {
+        self.most.events
+    }
+
     /// Sends a message, with others of this key where there are some, within the time that a delivery has.
     pub(crate) async fn send(
         &self,
@@ -211,6 +216,8 @@ impl Gather {
         clients: &Clients,
     ) -> Attempt {
         let lead = Lead { gather: self, key, group };
+        // Those that were started at the same time come first.
+        tokio::task::yield_now().await;
         if !self.wait.is_zero() {
             // Either way it is time to go.
             let _ = timeout(self.wait, lead.group.full.notified()).await;
@@ -377,23 +384,28 @@ mod tests {
     async fn who_waits_while_requests_run_goes_together_and_each_hears_of_its_own() {
         let gather = gather(&json!({})).unwrap();
         let (gate, mut heard) = Gate::new();
-        let bodies: Vec<String> = (0..REQUESTS + 5).map(|n| n.to_string()).collect();
-        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
-        let sent = async {
-            let all = send_all(&gather, &gate, &bodies).await;
-            assert_eq!(all, bodies);
+        let (gather, gate) = (Arc::new(gather), Arc::new(gate));
+        let start = |bodies: Vec<String>| {
+            let (gather, gate) = (Arc::clone(&gather), Arc::clone(&gate));
+            tokio::spawn(async move {
+                let refs: Vec<&str> = bodies.iter().map(String::as_str).collect();
+                assert_eq!(send_all(&gather, &gate, &refs).await, refs);
+            })
         };
-        let opened = async {
-            let mut sizes = Vec::new();
-            // Each of the first runs by itself: nothing ran that they could have waited for.
-            for _ in 0..REQUESTS {
-                sizes.push(heard.recv().await.unwrap());
-            }
-            gate.let_through.add_permits(REQUESTS + 1);
-            sizes.push(heard.recv().await.unwrap());
-            assert_eq!(sizes.iter().sum::<usize>(), REQUESTS + 5, "{sizes:?}");
-        };
-        tokio::join!(sent, opened);
+        let mut sent = Vec::new();
+        for n in 0..REQUESTS {
+            sent.push(start(vec![n.to_string(), format!("with {n}")]));
+            assert_eq!(heard.recv().await.unwrap(), 2, "what is started at the same time");
+        }
+        for n in 0..5 {
+            sent.push(start(vec![format!("late {n}")]));
+        }
+        tokio::task::yield_now().await;
+        gate.let_through.add_permits(REQUESTS + 1);
+        assert_eq!(heard.recv().await.unwrap(), 5);
+        for task in sent {
+            task.await.unwrap();
+        }
         assert_eq!(gate.count.load(Ordering::SeqCst), REQUESTS + 1);
         assert!(gather.open.lock().is_empty());
     }

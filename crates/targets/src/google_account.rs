@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
-    Attempt, Clients, Endpoint, Message,
+    AddressPolicy, Attempt, Clients, Endpoint, Message,
     net::Via,
     service::{explained, final_error},
     settings::Clock,
@@ -29,6 +29,8 @@ const STATEMENT_S: i64 = 3_600;
 const RENEW_BEFORE_MS: i64 = 300_000;
 /// Longest lifetime of a token that is believed, in seconds.
 const TOKEN_MAX_S: i64 = 86_400;
+/// Longest token, in bytes: Google's have at most 2,048.
+const TOKEN_BYTES: usize = 16 * 1024;
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A service account with the tokens that it has got.
@@ -38,6 +40,7 @@ pub struct ServiceAccount {
     key: RsaKeyPair,
     token_uri: String,
     endpoint: Endpoint,
+    via: Via,
     token: Mutex<Option<Token>>,
 }
 
@@ -62,28 +65,41 @@ impl fmt::Debug for ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// Reads the text of a key file.
+    /// Reads the text of a key file of the operator's: tokens are fetched wherever it says.
     ///
     /// # Errors
     /// What is wrong with it, without anything secret.
     pub fn parse(text: &str) -> Result<ServiceAccount, String> {
-        let wrong = |error: serde_json::Error| {
-            // The text of serde_json's error may have a value in it.
-            format!(
-                "is not the JSON key of a service account (line {}, column {})",
-                error.line(),
-                error.column()
-            )
-        };
-        let file: KeyFile = serde_json::from_str(text).map_err(wrong)?;
+        ServiceAccount::read(&key_file(text)?, Via::Operator)
+    }
+
+    /// Reads the text of a key file of a customer's: tokens are fetched only where `addresses` allows it. Gives the private
+    /// key's text too, which logs must not show.
+    ///
+    /// # Errors
+    /// As [`ServiceAccount::parse`].
+    pub(crate) fn of_customer(
+        text: &str,
+        addresses: &AddressPolicy,
+    ) -> Result<(ServiceAccount, String), String> {
+        let file = key_file(text)?;
+        let account = ServiceAccount::read(&file, Via::Checked)?;
+        // Names are checked when they are connected to.
+        let host = account.endpoint.destination().rsplit_once(':').map_or("", |(host, _)| host);
+        let refusal = host.trim_matches(['[', ']']).parse().ok().and_then(|ip| addresses.refusal(ip));
+        refusal.map_or(Ok((account, file.private_key)), |refusal| Err(format!("token_uri: {refusal}")))
+    }
+
+    fn read(file: &KeyFile, via: Via) -> Result<ServiceAccount, String> {
         let key = pkcs8(&file.private_key).and_then(|der| RsaKeyPair::from_pkcs8(&der).ok());
-        let token_uri = file.token_uri.unwrap_or_else(|| "https://oauth2.googleapis.com/token".to_owned());
+        let token_uri = file.token_uri.as_deref().unwrap_or("https://oauth2.googleapis.com/token");
         Ok(ServiceAccount {
-            email: file.client_email,
-            key_id: file.private_key_id,
+            email: file.client_email.clone(),
+            key_id: file.private_key_id.clone(),
             key: key.ok_or("private_key: must be an RSA key in PEM (BEGIN PRIVATE KEY)")?,
-            endpoint: Endpoint::parse(&token_uri).map_err(|error| format!("token_uri: {error}"))?,
-            token_uri,
+            endpoint: Endpoint::parse(token_uri).map_err(|error| format!("token_uri: {error}"))?,
+            token_uri: token_uri.to_owned(),
+            via,
             token: Mutex::new(None),
         })
     }
@@ -125,18 +141,19 @@ impl ServiceAccount {
         let message = Message {
             destination: self.endpoint.destination().to_owned(),
             method: "POST".to_owned(),
-            url: self.token_uri.clone(),
+            url: self.endpoint.itself_or("/"),
             headers: vec![("Content-Type".to_owned(), "application/x-www-form-urlencoded".to_owned())],
             body: body.into(),
         };
-        // The key file is the operator's.
-        let attempt = explained(clients.send(&message, Via::Operator).await, &[&statement], oauth_error);
+        let attempt = explained(clients.send(&message, self.via).await, &[&statement], oauth_error);
         if attempt.error.is_some() {
             // Not the destination's reply: the log would show it as such.
             return Err(Attempt { reply: None, ..attempt });
         }
         let reply = attempt.reply.and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
         let text = reply.as_ref().and_then(|reply| reply.get("access_token")?.as_str());
+        let is_token = |text: &&str| text.len() <= TOKEN_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
+        let text = text.filter(is_token);
         let text = text.ok_or_else(|| final_error("the token endpoint answered without a token"))?;
         let lifetime_s = reply.as_ref().and_then(|reply| reply.get("expires_in")?.as_i64());
         let lifetime_ms = lifetime_s.unwrap_or_default().clamp(0, TOKEN_MAX_S) * 1_000;
@@ -161,6 +178,14 @@ impl ServiceAccount {
         URL_SAFE_NO_PAD.encode_string(&signature, &mut text);
         Some(text)
     }
+}
+
+fn key_file(text: &str) -> Result<KeyFile, String> {
+    let wrong = |error: serde_json::Error| {
+        // The text of serde_json's error may have a value in it.
+        format!("is not the JSON key of a service account (line {}, column {})", error.line(), error.column())
+    };
+    serde_json::from_str(text).map_err(wrong)
 }
 
 /// The bytes inside a PEM text of a private key.

@@ -88,6 +88,10 @@ pub trait Target: Send + Sync {
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String>;
     /// Sends a message once, within the delivery timeout.
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt>;
+    /// How many messages one request of it has at most: a lane sends as many at the same time.
+    fn together(&self) -> usize {
+        1
+    }
     /// How replies and errors become events.
     fn response(&self) -> &ResponseSettings;
     /// Every name that its templates look up, for finding which secrets it uses.

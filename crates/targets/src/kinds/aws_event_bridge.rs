@@ -206,6 +206,10 @@ impl Target for AwsEventBridge {
         Box::pin(self.aws.send(message, clients, ""))
     }
 
+    fn together(&self) -> usize {
+        self.aws.together()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }

@@ -145,6 +145,10 @@ impl Target for AwsKinesis {
         })
     }
 
+    fn together(&self) -> usize {
+        self.aws.together()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }

@@ -168,10 +168,9 @@ impl Queue {
 
 /// Whether a queue may be written to.
 fn allowed(queue: &Queue, aws: &Aws, policy: &AddressPolicy) -> Result<(), String> {
-    // What the server may do at AWS is nobody else's business.
-    let is_amazon = [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|end| queue.host.ends_with(end));
-    if aws.is_server_s() && !is_amazon {
-        return Err("must be at amazonaws.com, where the server's own key is used".to_owned());
+    // What the server may do at AWS is nobody else's business, also not that of others who have a host there.
+    if aws.is_server_s() && queue.region.is_none() {
+        return Err("must be at sqs.REGION.amazonaws.com, where the server's own key is used".to_owned());
     }
     match queue.host.trim_matches(['[', ']']).parse() {
         Ok(ip) => policy.refusal(ip).map_or(Ok(()), Err),
@@ -317,6 +316,10 @@ impl Target for AwsSqs {
         })
     }
 
+    fn together(&self) -> usize {
+        self.aws.together()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }
@@ -452,10 +455,13 @@ mod tests {
             compile_with(config, &settings(true))
         };
         assert!(with("https://sqs.eu-west-1.amazonaws.com/1234/doors").is_ok());
-        assert_snapshot!(with("https://sqs.eu-west-1.amazonaws.com.evil.example/1/q").err().unwrap(), @r#"
-        region: is required: the queue's address does not tell it
-        queue_url: must be at amazonaws.com, where the server's own key is used
-        "#);
+        for elsewhere in ["sqs.eu-west-1.amazonaws.com.evil.example", "x.execute-api.eu-west-1.amazonaws.com"]
+        {
+            let errors = with(&format!("https://{elsewhere}/1/q")).err().unwrap();
+            let refused =
+                "queue_url: must be at sqs.REGION.amazonaws.com, where the server's own key is used";
+            assert!(errors.lines().any(|line| line == refused), "{errors}");
+        }
         assert_snapshot!(compile_with(json!({"secret_access_key": null}), &settings(true)).err().unwrap(), @"secret_access_key: is required with access_key_id");
         let target = compile_with(without, &settings(true)).unwrap();
         let event = event("x");

@@ -1,32 +1,69 @@
 //! Google Cloud Pub/Sub: each event as a message of a topic (contract 4.4), over the REST API.
 //!
-//! The server's own service account publishes; the topic's owner allows it to. An emulator needs no account.
+//! The integration's service account publishes, or the server's own; the topic's owner allows it to. An emulator needs no
+//! account. Events that wait at the same time go as one request.
+//!
+//! Modules: `account` (who publishes), `contents` (what of an event goes into a message).
+
+mod account;
+mod contents;
 
 use std::{fmt::Write as _, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde_json::{Map, Value, json};
-use tributary_domain::{FieldError, integration::Config};
+use serde_json::{Value, json};
+use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES, outcome::AttemptClass};
 
+use self::{account::Account, contents::Contents};
 use super::{check_common, field, webhook::USER_AGENT};
 use crate::{
-    Attempt, BoxFuture, Clients, Endpoint, Field, Kind, Message, ResponseSettings, Settings, Shape, Target,
-    Variables,
+    Attempt, BoxFuture, Clients, Endpoint, Field, Kind, Message, Reply, ResponseSettings, Settings, Shape,
+    Target, Variables,
+    broker::{header, key},
     fields::Reader,
-    google_account::ServiceAccount,
-    service::{Service, explained, google_error},
+    gather::{self, Answer, Gather, Most, Together, joined},
+    net::passing,
+    service::{Service, explained, final_error, google_error},
     settings::Clock,
 };
 
 /// The kind `GoogleCloudPubSub`.
 pub struct GooglePubSubKind;
 
-const FIELDS: &[Field] =
-    &[Field { required: true, ..field("topic", Shape::Text, "The topic: projects/PROJECT/topics/TOPIC.") }];
+const FIELDS: &[Field] = &[
+    Field { required: true, ..field("topic", Shape::Text, "The topic: projects/PROJECT/topics/TOPIC.") },
+    Field {
+        sensitive: true,
+        ..field(
+            account::FIELD,
+            Shape::ObjectOrText,
+            "The JSON key of the service account that publishes; the server's own account if absent. It is not shown again.",
+        )
+    },
+    field("payload", Shape::Text, "The message's data; the event's if absent."),
+    field(
+        "attributes",
+        Shape::Object,
+        "Attributes of the message beside device_id, event, published_at and product_id; at most 96.",
+    ),
+    field(
+        "ordering_key",
+        Shape::Text,
+        "Messages with the same key are received in the order in which they are sent; only with concurrency 1 events are sent one after another.",
+    ),
+    gather::FIELD,
+];
+
+/// A request takes 1,000 messages and 10 MB.
+const MOST: Most = Most { events: 500, bytes: 5_000_000 };
+/// The list of a request that has the messages in it.
+const MESSAGES: &str = "messages";
+/// The list of an answer that has their ids.
+const IDS: &str = "messageIds";
+/// Statuses that one message may have brought upon all of a request; others are the topic's or the account's.
+const OF_A_MESSAGE: [u16; 2] = [400, 413];
 
 const HOST: &str = "pubsub.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
-const NO_ACCOUNT: &str = "this server has no Google service account: its operator can name one with targets.google_pubsub.credentials_file";
 
 impl Kind for GooglePubSubKind {
     fn name(&self) -> &'static str {
@@ -45,90 +82,84 @@ impl Kind for GooglePubSubKind {
 
     fn compile(&self, config: &Config, settings: &Settings) -> Result<Arc<dyn Target>, Vec<FieldError>> {
         let mut reader = Reader::new(config);
+        let mut sensitive = Vec::new();
         check_common(&mut reader);
         let given = reader.required_text("topic").unwrap_or_default();
         let topic = topic(given.trim());
         if topic.is_none() && reader.given("topic").is_some() {
             reader.error("topic", "must be projects/PROJECT/topics/TOPIC");
         }
+        let account = Account::read(&mut reader, settings, &mut sensitive);
+        let contents = Contents::read(&mut reader);
+        let gather = Gather::read(&mut reader, MOST);
         let response = ResponseSettings::read(&mut reader);
         let variables = reader.finish()?;
         let Some(topic) = topic else { return Err(vec![FieldError::new("topic", "is required")]) };
         let operator = settings.google_pubsub.endpoint.as_ref();
         let service = Service::new(operator, || Endpoint::of_host(HOST));
-        let account = match &settings.google_pubsub.credentials {
-            Some(account) => Account::Google(Arc::clone(account)),
-            None if operator.is_some() => Account::Unneeded,
-            None => Account::Missing,
-        };
         let clock = settings.clock;
-        Ok(Arc::new(GooglePubSub { topic, service, account, clock, response, variables }))
+        Ok(Arc::new(GooglePubSub {
+            topic,
+            service,
+            account,
+            contents,
+            gather,
+            clock,
+            response,
+            variables,
+            sensitive,
+        }))
     }
 }
 
-/// Who publishes.
-#[derive(Debug)]
-enum Account {
-    Google(Arc<ServiceAccount>),
-    /// An emulator asks for none.
-    Unneeded,
-    Missing,
-}
-
-#[derive(Debug)]
+/// Not `Debug`: it holds a credential as it is.
 struct GooglePubSub {
     /// `projects/P/topics/T`
     topic: String,
     service: Service,
     account: Account,
+    contents: Contents,
+    gather: Gather,
     clock: Clock,
     response: ResponseSettings,
     variables: Vec<String>,
+    sensitive: Vec<String>,
 }
 
 impl Target for GooglePubSub {
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
-        if matches!(self.account, Account::Missing) {
-            return Err(NO_ACCOUNT.to_owned());
+        let credentials = self.account.render(variables)?;
+        let body = json!({MESSAGES: [self.contents.message(variables)?]}).to_string();
+        if body.len() > RENDERED_BYTES {
+            return Err(format!("the request is longer than {RENDERED_BYTES} bytes"));
         }
-        let event = variables.event;
-        let mut attributes = Map::new();
-        attributes.insert("device_id".to_owned(), (&*event.coreid).into());
-        attributes.insert("event".to_owned(), (&*event.name).into());
-        attributes.insert("published_at".to_owned(), event.published_at.to_string().into());
-        if let Some(product) = variables.product.or(event.product) {
-            // Attributes are texts.
-            attributes.insert("product_id".to_owned(), product.to_string().into());
-        }
-        let body = json!({"messages": [{"data": BASE64.encode(variables.data()), "attributes": attributes}]});
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut headers = vec![header("Content-Type", "application/json"), header("User-Agent", USER_AGENT)];
+        headers.extend(credentials);
         Ok(Message {
             destination: self.service.endpoint.destination().to_owned(),
             method: "POST".to_owned(),
             url: self.service.endpoint.at(&format!("/v1/{}:publish", self.topic)),
-            headers: vec![header("Content-Type", "application/json"), header("User-Agent", USER_AGENT)],
-            body: body.to_string().into(),
+            headers,
+            body: body.into(),
         })
     }
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
-        let Account::Google(account) = &self.account else {
-            return Box::pin(async {
-                explained(clients.send(message, self.service.via).await, &[], google_error)
-            });
-        };
-        Box::pin(clients.in_time(async move {
-            let token = match account.token(SCOPE, self.clock, clients).await {
-                Ok(token) => token,
-                Err(failed) => return failed,
+        Box::pin(async move {
+            // All messages of a request must have the same ordering key.
+            let body: Option<Value> = match self.contents.is_ordered() {
+                true => serde_json::from_slice(&message.body).ok(),
+                false => None,
             };
-            let authorized = message.with_header("Authorization", format!("Bearer {token}"));
-            let attempt = clients.send(&authorized, self.service.via).await;
-            if attempt.reply.as_ref().is_some_and(|reply| reply.status == 401) {
-                account.forget(&token).await;
-            }
-            explained(attempt, &[&token], google_error)
-        }))
+            let ordering = body.as_ref().and_then(|body| body.pointer("/messages/0/orderingKey")?.as_str());
+            let key = key(&[header(message, account::HEADER), ordering]);
+            self.gather.send(self, &key, message, clients).await
+        })
+    }
+
+    fn together(&self) -> usize {
+        self.gather.most_events()
     }
 
     fn response(&self) -> &ResponseSettings {
@@ -140,7 +171,68 @@ impl Target for GooglePubSub {
     }
 
     fn sensitive_values(&self) -> &[String] {
-        &[]
+        &self.sensitive
+    }
+}
+
+impl GooglePubSub {
+    async fn post(&self, mut message: Message, clients: &Clients) -> Attempt {
+        let account = match self.account.of(&message) {
+            Ok(account) => account,
+            Err(error) => return final_error(error),
+        };
+        message.headers.retain(|(name, _)| name != account::HEADER);
+        let Some(account) = account else {
+            return explained(clients.send(&message, self.service.via).await, &[], google_error);
+        };
+        let token = match account.token(SCOPE, self.clock, clients).await {
+            Ok(token) => token,
+            Err(failed) => return failed,
+        };
+        let authorized = message.with_header("Authorization", format!("Bearer {token}"));
+        let attempt = clients.send(&authorized, self.service.via).await;
+        if attempt.reply.as_ref().is_some_and(|reply| reply.status == 401) {
+            account.forget(&token).await;
+        }
+        explained(attempt, &[&token], google_error)
+    }
+
+    /// What an answer of 2xx says of each of `count` messages.
+    fn each(&self, reply: &Reply, count: usize) -> Vec<Attempt> {
+        let json: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let id = |n: usize| json.get(IDS)?.get(n)?.as_str();
+        let told = |n: usize| {
+            let Some(id) = id(n) else {
+                let host = self.service.endpoint.destination();
+                let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+                let error = format!("the answer of {host} does not tell of the event");
+                return Attempt { reply: Some(reply.clone()), ..passing(error) };
+            };
+            let own = || json!({IDS: [id]}).to_string().into();
+            let body = if count == 1 { reply.body.clone() } else { own() };
+            let reply = Some(Reply { body, ..reply.clone() });
+            Attempt { class: AttemptClass::Success, error: None, reply }
+        };
+        (0..count).map(told).collect()
+    }
+}
+
+impl Together for GooglePubSub {
+    fn send_together<'a>(&'a self, messages: &'a [Message], clients: &'a Clients) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let Some(request) = joined(messages, MESSAGES) else {
+                return Answer::Whole(final_error("the events cannot be put into one request"));
+            };
+            let attempt = self.post(request, clients).await;
+            match &attempt.reply {
+                Some(reply) if attempt.class == AttemptClass::Success => {
+                    Answer::Each(self.each(reply, messages.len()))
+                }
+                Some(reply) if OF_A_MESSAGE.contains(&reply.status) => Answer::Whole(attempt),
+                // It would be no different for each by itself.
+                _ => Answer::Each(vec![attempt; messages.len()]),
+            }
+        })
     }
 }
 
@@ -187,21 +279,73 @@ mod tests {
         GooglePubSubKind.compile(config.as_object().unwrap(), &settings)
     }
 
+    fn request(config: Value, data: &str) -> Result<String, String> {
+        let mut config = config;
+        config["event"] = "door".into();
+        config["topic"] = "projects/my-p/topics/doors".into();
+        let target = compile(&config, Some("localhost:8085")).map_err(|errors| format!("{errors:?}"))?;
+        let event = event(data);
+        let message = target.render(&Variables::new(&event, Some(ProductId(7)), None, no_secrets()))?;
+        Ok(shown(&message))
+    }
+
     #[test]
     fn an_event_becomes_a_message_with_attributes() {
-        let target =
-            compile(&json!({"event": "door", "topic": "projects/my-p/topics/doors"}), Some("localhost:8085"));
-        let event = event("22.5");
-        let target = target.unwrap();
-        let request =
-            |product| shown(&target.render(&Variables::new(&event, product, None, no_secrets())).unwrap());
-        assert_snapshot!(request(Some(ProductId(7))), @r#"
+        assert_snapshot!(request(json!({}), "22.5").unwrap(), @r#"
         POST http://localhost:8085/v1/projects/my-p/topics/doors:publish
         Content-Type: application/json
 
         {"messages":[{"data":"MjIuNQ==","attributes":{"device_id":"d1","event":"door/front","published_at":"2024-01-02T03:04:05.678Z","product_id":"7"}}]}
         "#);
-        assert!(!request(None).contains("product_id"));
+        let target = compile(&json!({"event": "door", "topic": "p1/doors"}), Some("localhost:8085")).unwrap();
+        let event = event("22.5");
+        let sandbox = shown(&target.render(&Variables::new(&event, None, None, no_secrets())).unwrap());
+        assert!(!sandbox.contains("product_id"));
+    }
+
+    #[test]
+    fn payload_attributes_and_ordering_key_are_templates() {
+        let config = json!({
+            "payload": "{\"t\": {{t}}}", "ordering_key": "{{{PARTICLE_DEVICE_ID}}}",
+            "attributes": {"room": "r-{{t}}", "event": "door", "published_at": "", "n": 5}
+        });
+        assert_snapshot!(request(config, r#"{"t":4}"#).unwrap(), @r#"
+        POST http://localhost:8085/v1/projects/my-p/topics/doors:publish
+        Content-Type: application/json
+
+        {"messages":[{"data":"eyJ0IjogNH0=","attributes":{"device_id":"d1","event":"door","product_id":"7","room":"r-4","n":"5"},"orderingKey":"d1"}]}
+        "#);
+        let no_key = request(json!({"ordering_key": "{{none}}"}), "{}").unwrap();
+        assert!(!no_key.contains("orderingKey"), "an empty key is none: {no_key}");
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_a_final_error() {
+        let long = json!({"x": "x".repeat(1_025)}).to_string();
+        assert_snapshot!(request(json!({"ordering_key": "{{x}}"}), &long).unwrap_err(), @"ordering_key: the rendered text is longer than 1024 bytes");
+        assert_snapshot!(request(json!({"attributes": {"a": "{{x}}"}}), &long).unwrap_err(), @"attributes.a: the rendered text is longer than 1024 bytes");
+        assert_snapshot!(request(json!({"payload": "{{x}}".repeat(900)}), &long).unwrap_err(), @"the request is longer than 1048576 bytes");
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let config = json!({
+            "credentials": "k3y", "payload": "{{", "attributes": {"": "x", "googclient": "x", "c": []},
+            "ordering_key": "{{#x}}", "batch": {"max_events": 501}, "topic": "x", "event": "e"
+        });
+        let errors = compile(&config, None).err().unwrap();
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_snapshot!(errors.join("\n"), @r#"
+        topic: must be projects/PROJECT/topics/TOPIC
+        credentials: is not the JSON key of a service account (line 1, column 1)
+        payload: line 1, column 1: the tag opened with `{{` is not closed; add `}}` to it
+        attributes.: must have a name of 1 to 256 bytes that does not begin with goog
+        attributes.googclient: must have a name of 1 to 256 bytes that does not begin with goog
+        attributes.c: must be a text
+        ordering_key: line 1, column 1: the section `x` is not closed; add `{{/x}}` where it ends
+        batch.max_events: must be a whole number from 1 to 500
+        "#);
+        assert!(!errors.join("").contains("k3y"));
     }
 
     #[test]
@@ -232,11 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn without_an_account_the_error_says_what_the_operator_can_do() {
+    fn without_an_account_the_error_says_what_can_be_done() {
         let target = compile(&json!({"event": "e", "topic": "p1/doors"}), None).unwrap();
         let event = event("");
         let error = target.render(&Variables::new(&event, None, None, no_secrets())).unwrap_err();
-        assert!(error.contains("targets.google_pubsub.credentials_file"), "{error}");
+        assert_snapshot!(error, @"there is no service account: credentials can hold the key of one, and this server's operator can name one with targets.google_pubsub.credentials_file");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
     broker::{Address, Credential, Place, Scheme, Tls, header, key, shown_host},
     fields::{Reader, scalar},
+    gather::{self, Answer, Gather, Most, Together},
     net::{Kept, Reached},
     service::final_error,
     text::Text,
@@ -52,7 +53,11 @@ const FIELDS: &[Field] = &[
     flag("ssl", "true", "Whether connections are encrypted; a server that cannot is not spoken to."),
     flag("rejectUnauthorized", "true", "Whether the certificate of the server is checked."),
     tls::FIELD,
+    gather::FIELD,
 ];
+
+/// What a transaction can have.
+const MOST: Most = Most { events: 500, bytes: 4 * 1024 * 1024 };
 
 /// Most connections of an integration: a server has 100 for everybody unless it is set otherwise.
 const CONNECTIONS: usize = 8;
@@ -108,6 +113,7 @@ impl Kind for PostgresKind {
         let password = Credential::read(&mut reader, "password", &mut sensitive);
         let ssl = reader.flag("ssl", true);
         let tls = Tls::read(&mut reader, &mut sensitive);
+        let gather = Gather::read(&mut reader, MOST);
         let response = ResponseSettings::read(&mut reader);
         let variables = reader.finish()?;
         let (Some(address), Some(database), Some(username)) = (address, database, username) else {
@@ -128,6 +134,7 @@ impl Kind for PostgresKind {
             response,
             variables,
             sensitive,
+            gather,
             kept,
         }))
     }
@@ -208,6 +215,7 @@ struct Postgres {
     response: ResponseSettings,
     variables: Vec<String>,
     sensitive: Vec<String>,
+    gather: Gather,
     kept: Kept<Connection>,
 }
 
@@ -254,10 +262,17 @@ impl Target for Postgres {
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            let reached = Reached::default();
-            let attempt = async { self.attempt(message, clients, &reached).await.unwrap_or_else(|e| e) };
-            clients.in_time_by(&reached, attempt).await
+            let reached = Arc::new(Reached::default());
+            let inserter = Inserter { postgres: self, reached: &reached };
+            let of = |name| header(message, name);
+            let password = self.password.of(PASSWORD, message);
+            let key = key(&[Some(&message.url), of(DATABASE), of(USERNAME), password]);
+            self.gather.send_by(&inserter, &key, message, clients, &reached).await
         })
+    }
+
+    fn together(&self) -> usize {
+        self.gather.most_events()
     }
 
     fn response(&self) -> &ResponseSettings {
@@ -273,26 +288,42 @@ impl Target for Postgres {
     }
 }
 
+/// Stores rows, and notes that it has a connection.
+struct Inserter<'a> {
+    postgres: &'a Postgres,
+    reached: &'a Reached,
+}
+
+impl Together for Inserter<'_> {
+    fn send_together<'a>(&'a self, messages: &'a [Message], clients: &'a Clients) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let inserted = self.postgres.insert(messages, clients, self.reached).await;
+            inserted.unwrap_or_else(Answer::Whole)
+        })
+    }
+}
+
 impl Postgres {
-    async fn attempt(
+    /// Stores a row for each message; all of them are for one place, with the same credentials.
+    async fn insert(
         &self,
-        message: &Message,
+        messages: &[Message],
         clients: &Clients,
         reached: &Reached,
-    ) -> Result<Attempt, Attempt> {
-        let place = Place::parse(&message.url, SCHEMES).map_err(final_error)?;
-        let row: Map<String, Value> = serde_json::from_slice(&message.body)
-            .map_err(|error| final_error(format!("columns: {error}")))?;
-        // The order of the statement is that of the configuration.
-        let values: Vec<Option<&str>> =
-            self.columns.iter().map(|(name, _)| row.get(name).and_then(Value::as_str)).collect();
+    ) -> Result<Answer, Attempt> {
+        let Some(first) = messages.first() else { return Ok(Answer::Each(Vec::new())) };
+        let place = Place::parse(&first.url, SCHEMES).map_err(final_error)?;
         let login = Login {
-            database: header(message, DATABASE).unwrap_or_default(),
-            username: header(message, USERNAME).unwrap_or_default(),
-            password: self.password.of(PASSWORD, message).unwrap_or_default(),
+            database: header(first, DATABASE).unwrap_or_default(),
+            username: header(first, USERNAME).unwrap_or_default(),
+            password: self.password.of(PASSWORD, first).unwrap_or_default(),
             host: &place.host,
             encrypted: self.ssl,
         };
+        let rows = messages.iter().map(|message| serde_json::from_slice(&message.body));
+        let rows: Vec<Map<String, Value>> =
+            rows.collect::<Result<_, _>>().map_err(|error| final_error(format!("columns: {error}")))?;
+        let rows: Vec<_> = rows.iter().map(|row| self.values(row)).collect();
         let key = key(&[Some(&place.url), Some(login.database), Some(login.username), Some(login.password)]);
         let _turn = self.kept.turn().await;
         let mut connection = match self.kept.take(&key) {
@@ -302,9 +333,14 @@ impl Postgres {
             }
             None => Connection::open(place.connect(clients, reached, &self.tls).await?, &login).await?,
         };
-        let attempt = connection.insert(&self.statement, &values, &login).await?;
+        let answer = connection.insert(&self.statement, &rows, &login).await?;
         self.kept.put(&key, connection);
-        Ok(attempt)
+        Ok(answer)
+    }
+
+    /// The values of a row in the order of the statement, which is that of the configuration.
+    fn values<'a>(&self, row: &'a Map<String, Value>) -> Vec<Option<&'a str>> {
+        self.columns.iter().map(|(name, _)| row.get(name).and_then(Value::as_str)).collect()
     }
 }
 

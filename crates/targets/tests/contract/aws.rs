@@ -130,6 +130,25 @@ async fn a_request_that_is_refused_as_a_whole_is_repeated_for_each_event() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_the_key_or_the_place_is_not_repeated_for_each_event() {
+    for kind in KINDS {
+        for (status, code) in
+            [(400, "AccessDeniedException"), (403, "Forbidden"), (400, "ResourceNotFoundException")]
+        {
+            let receiver =
+                Receiver::start(move |_| answer(status, &json!({"__type": code, "message": "no"}))).await;
+            let (target, messages) = gathering(kind, &receiver, 3);
+            for attempt in send_all(&*target, &messages).await {
+                assert_eq!(attempt.class, AttemptClass::Final, "{kind} {code}");
+                let error = format!("error status {status} from 127.0.0.1: {code}: no");
+                assert_eq!(attempt.error, Some(error), "{kind}");
+            }
+            assert_eq!(receiver.requests().len(), 1, "{kind} {code}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn throttling_may_pass_whatever_its_status() {
     for kind in KINDS {
         let body = json!({"__type": "com.amazon.coral.availability#ThrottlingException", "message": "Rate exceeded"});

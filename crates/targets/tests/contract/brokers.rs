@@ -80,8 +80,7 @@ fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
         "Postgres" => match (said[0], mood) {
             (0, Mood::Refuses) => [b"E\0\0\0\x18C28P01\0Mnot this u\0\0".as_slice()].concat(),
             (0, _) => b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I".to_vec(),
-            (b'P', _) => b"1\0\0\0\x042\0\0\0\x04C\0\0\0\x0fINSERT 0 1\0Z\0\0\0\x05I".to_vec(),
-            _ => Vec::new(),
+            _ => postgres::answer(said),
         },
         "Amqp" if mood == Mood::Refuses && said.get(7..11) == Some(b"\0\x0a\0\x0b") => {
             amqp::frame(0, b"\0\x0a\0\x32\x01\x93\x18ACCESS_REFUSED - h0sh-pw\0\0\0\0")
@@ -90,6 +89,30 @@ fn answer(kind: &str, mood: Mood, said: &[u8]) -> Vec<u8> {
         "Amqp" if said.get(7..11) == Some(amqp::PUBLISH) => amqp::confirmed(0, true),
         "Amqp" => amqp::taking(said),
         other => panic!("what does a broker of {other} say?"),
+    }
+}
+
+/// What a server that stores rows says.
+mod postgres {
+    /// Every message has its letter and then its length, which counts itself.
+    pub(super) fn messages(said: &[u8]) -> Vec<u8> {
+        let (mut letters, mut rest) = (Vec::new(), said);
+        while let [letter, a, b, c, d, ..] = rest {
+            letters.push(*letter);
+            rest = &rest[1 + u32::from_be_bytes([*a, *b, *c, *d]) as usize..];
+        }
+        letters
+    }
+
+    pub(super) fn answer(said: &[u8]) -> Vec<u8> {
+        let answers = messages(said).into_iter().map(|letter| match letter {
+            b'P' => b"1\0\0\0\x04".as_slice(),
+            b'B' => b"2\0\0\0\x04",
+            b'E' => b"C\0\0\0\x0fINSERT 0 1\0",
+            b'S' => b"Z\0\0\0\x05I",
+            _ => b"",
+        });
+        answers.flatten().copied().collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection with a PostgreSQL server: taken by it, then used for one row at a time.
+//! One connection with a PostgreSQL server: taken by it, then used for some rows at a time.
 //!
 //! The messages are those of `postgres_protocol`, which reads and writes bytes and nothing else.
 
@@ -20,6 +20,7 @@ use tributary_domain::outcome::AttemptClass;
 use crate::{
     Attempt, Reply,
     broker::said,
+    gather::Answer,
     net::{Session, Wire, failure::passing},
     service::final_error,
 };
@@ -85,45 +86,49 @@ impl Connection {
         }
     }
 
-    /// Stores a row and waits until the server says that it has it. The connection is of further use when there is no `Err`.
+    /// Stores rows, all or none, and waits until the server says that it has them. The connection is of further use when
+    /// there is no `Err`.
     pub(super) async fn insert(
         &mut self,
         statement: &str,
-        values: &[Option<&str>],
+        rows: &[Vec<Option<&str>>],
         login: &Login<'_>,
-    ) -> Result<Attempt, Attempt> {
+    ) -> Result<Answer, Attempt> {
         let mut bytes = BytesMut::new();
         // Without a name nothing of it stays, so that a pooler between may change connections.
         frontend::parse("", statement, [], &mut bytes).map_err(unsendable)?;
-        let as_text = |value: &Option<&str>, out: &mut BytesMut| {
-            Ok(match value {
-                None => IsNull::Yes,
-                Some(text) => {
-                    out.extend_from_slice(text.as_bytes());
-                    IsNull::No
-                }
-            })
-        };
-        let bound = frontend::bind("", "", [], values, as_text, [], &mut bytes);
-        bound.map_err(|_| final_error("columns: there are too many values, or too long ones"))?;
-        frontend::execute("", 0, &mut bytes).map_err(unsendable)?;
+        for row in rows {
+            put(row, &mut bytes)?;
+        }
+        // Up to here it is one transaction, which ends with this.
         frontend::sync(&mut bytes);
         self.wire.send(&bytes).await?;
-        let mut ended = None;
+        let (mut attempts, mut error) = (Vec::with_capacity(rows.len()), None);
         loop {
             match next(&mut self.wire).await? {
-                Message::CommandComplete(body) => {
-                    ended = Some(stored(body.tag().unwrap_or_default()));
-                }
-                Message::ErrorResponse(body) => ended = Some(refused(body.fields(), login)),
-                Message::ReadyForQuery(_) => {
-                    return ended
-                        .ok_or_else(|| passing("EPROTO: the server does not say what became of the row"));
-                }
+                Message::CommandComplete(body) => attempts.push(stored(body.tag().unwrap_or_default())),
+                Message::ErrorResponse(body) => error = Some(refused(body.fields(), login)),
+                Message::ReadyForQuery(_) => return Ok(error.map_or(Answer::Each(attempts), Answer::Whole)),
                 _ => {}
             }
         }
     }
+}
+
+/// Runs the statement for one row.
+fn put(row: &[Option<&str>], bytes: &mut BytesMut) -> Result<(), Attempt> {
+    let as_text = |value: &Option<&str>, out: &mut BytesMut| {
+        Ok(match value {
+            None => IsNull::Yes,
+            Some(text) => {
+                out.extend_from_slice(text.as_bytes());
+                IsNull::No
+            }
+        })
+    };
+    let bound = frontend::bind("", "", [], row, as_text, [], bytes);
+    bound.map_err(|_| final_error("columns: there are too many values, or too long ones"))?;
+    frontend::execute("", 0, bytes).map_err(unsendable)
 }
 
 /// Asks for TLS and begins it; a server that has none is not spoken to.
