@@ -283,6 +283,10 @@ impl Target for Amqp {
         })
     }
 
+    fn together(&self) -> usize {
+        self.gather.most_events()
+    }
+
     fn response(&self) -> &ResponseSettings {
         &self.response
     }
