@@ -37,6 +37,7 @@ debian_packages() {
   [ -x /usr/sbin/mosquitto ] || need mosquitto "the kind Mqtt is tested against a real broker"
   [ -x /usr/bin/mosquitto_sub ] || need mosquitto-clients "that test reads back what the broker got"
   [ -x /usr/sbin/nats-server ] || need nats-server "the kind Nats is tested against a real server"
+  [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || need rabbitmq-server "the kind Amqp is tested against a real broker"
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need postgresql "the kind Postgres is tested against a real server"
   if [ ${#packages[@]} -eq 0 ]; then return; fi
   has apt-get || fail "no apt-get here: install these by hand: ${packages[*]}"

@@ -57,8 +57,8 @@ export async function allArrived({ user, org }, integration, count, numbers, wit
 }
 
 /** Checks that a broker over TLS is reached with its own authority and a client's certificate, and with nothing less. */
-export async function needsCertificates(world, config, { cert, key }, unknown = /^(EPROTO|ECONNRESET)/) {
-  for (const [tls, error] of [[undefined, /self-signed/], [{ ca: cert }, unknown], [{ ca: cert, cert, key }, undefined]]) {
+export async function needsCertificates(world, config, { cert, key, ca = cert }, unknown = /^(EPROTO|ECONNRESET)/) {
+  for (const [tls, error] of [[undefined, /self-signed/], [{ ca }, unknown], [{ ca, cert, key }, undefined]]) {
     const integration = await world.share({ ...config, tls, retry: { delays: [] } });
     await world.publish(integration.event, 0, 1);
     const seen = await eventually(async () => {

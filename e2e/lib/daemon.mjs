@@ -20,22 +20,35 @@ export async function folder(t, name) {
   return made;
 }
 
+const made = (key, cert, ...more) => {
+  const args = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', cert, '-days', '2', ...more];
+  execFileSync('openssl', ['req', '-x509', ...args], { stdio: 'ignore' });
+};
+const LEAF = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'];
+
 /** A certificate for 127.0.0.1 that signs itself: the two files, and the texts of both. */
 export function certificate(dir) {
   const [key, cert] = [path.join(dir, 'key.pem'), path.join(dir, 'cert.pem')];
-  const names = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'];
-  const made = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', cert, '-days', '2'];
-  execFileSync('openssl', ['req', '-x509', ...made, ...names], { stdio: 'ignore' });
+  made(key, cert, ...LEAF);
   return { key, cert, pem: { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') } };
+}
+
+/** The same, signed by an authority `ca`, for peers that take no others. */
+export function certified(dir) {
+  const [authority, ca] = [path.join(dir, 'ca-key.pem'), path.join(dir, 'ca.pem')];
+  made(authority, ca, '-subj', '/CN=An authority', '-addext', 'basicConstraints=critical,CA:TRUE');
+  const [key, cert] = [path.join(dir, 'key.pem'), path.join(dir, 'cert.pem')];
+  made(key, cert, '-CA', ca, '-CAkey', authority, ...LEAF);
+  return { key, cert, ca, pem: { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8'), ca: readFileSync(ca, 'utf8') } };
 }
 
 export class Daemon {
   #child = null;
 
-  /** Starts `file` with `args` and waits until it listens on `port`. */
-  static async start(t, file, args, { port, dir, options = {}, ends = 'SIGTERM' }) {
+  /** Starts `file` with `args` and waits until it listens on `port`, at most `within` milliseconds. */
+  static async start(t, file, args, { port, dir, options = {}, ends = 'SIGTERM', within = START_MS }) {
     const daemon = new Daemon();
-    Object.assign(daemon, { file, args, port, options, ends, log: path.join(dir, 'peer.log') });
+    Object.assign(daemon, { file, args, port, options, ends, within, log: path.join(dir, 'peer.log') });
     t.after(() => daemon.stop());
     await daemon.start();
     return daemon;
@@ -54,7 +67,7 @@ export class Daemon {
       } finally {
         socket.destroy();
       }
-    }, { within: START_MS, every: 50 });
+    }, { within: this.within, every: 50 });
   }
 
   /** Sends it a signal: SIGSTOP lets it hang until SIGCONT. */

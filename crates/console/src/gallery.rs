@@ -60,6 +60,7 @@ const FILES: &[(&str, &str)] = &[
     card_file!("mqtt"),
     card_file!("nats"),
     card_file!("kafka"),
+    card_file!("amqp"),
     card_file!("google-apps-script"),
     card_file!("firebase"),
     card_file!("airtable"),

@@ -454,6 +454,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_has_no_outcome_of_its_own_is_sent_for_itself() {
+        /// Tells of the first message of several alone.
+        struct First(AtomicUsize);
+        impl Together for First {
+            fn send_together<'a>(&'a self, messages: &'a [Message], _: &'a Clients) -> BoxFuture<'a, Answer> {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                let told = |n| (n == 0).then(|| success(&messages.len().to_string()));
+                Box::pin(async move { Answer::Some((0..messages.len()).map(told).collect()) })
+            }
+        }
+        let gather = gather(&json!({"max_wait_ms": 10})).unwrap();
+        let (first, clients) = (First(AtomicUsize::new(0)), clients(TIME));
+        let message = message("a");
+        let all = (0..3).map(|_| gather.send(&first, "k", &message, &clients));
+        let all = futures_util::future::join_all(all).await;
+        assert_eq!(all.into_iter().filter_map(|attempt| attempt.error).collect::<Vec<_>>(), ["3", "1", "1"]);
+        assert_eq!(first.0.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
     async fn other_keys_do_not_meet_and_one_event_each_is_no_batch() {
         let (gate, _heard) = Gate::new();
         gate.let_through.add_permits(10);

@@ -167,7 +167,7 @@ fn a_filled_card_passes_validation_and_makes_a_request_with_a_body_of_its_type()
         let locator = r#"{"w":{"a":[{"m":"00:11:22:33:44:55","s":-60,"c":11}]}}"#;
         let data = if card.category == "maps" { locator } else { "22.5" };
         let message = request(card, data);
-        let encrypted = ["https://", "mqtts://", "tls://", "postgres://", "kafka://"]
+        let encrypted = ["https://", "mqtts://", "amqps://", "tls://", "postgres://", "kafka://"]
             .iter()
             .any(|scheme| message.url.starts_with(scheme));
         assert!(encrypted, "{}: {}", card.id, message.url);

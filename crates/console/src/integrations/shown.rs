@@ -26,6 +26,7 @@ pub(crate) fn kind_name(kind: &str) -> &str {
         "AwsKinesis" => "Amazon Kinesis",
         "AwsEventBridge" => "Amazon EventBridge",
         "Mqtt" => "MQTT",
+        "Amqp" => "AMQP (RabbitMQ)",
         "Nats" => "NATS",
         "Postgres" => "PostgreSQL",
         other => other,

@@ -1,5 +1,6 @@
 //! The kinds of destinations. A new one is a file here, a `mod` line, and a line in [`ALL`].
 
+pub mod amqp;
 pub mod aws_event_bridge;
 pub mod aws_kinesis;
 pub mod aws_sqs;
@@ -26,6 +27,7 @@ pub const ALL: &[&'static dyn Kind] = &[
     &nats::NatsKind,
     &postgres::PostgresKind,
     &kafka::KafkaKind,
+    &amqp::AmqpKind,
     &aws_sqs::AwsSqsKind,
     &aws_kinesis::AwsKinesisKind,
     &aws_event_bridge::AwsEventBridgeKind,

@@ -25,7 +25,7 @@ use tributary_domain::outcome::AttemptClass;
 use tributary_targets::{AddressPolicy, Attempt, Clients, Settings, kinds, net::ClientSettings};
 
 use crate::{
-    LONG, PASSING, SHORT,
+    LONG, PASSING, SHORT, amqp,
     kafka_peer::{Account, Broker, Conversation},
     samples::{BROKERS, Sample, clients, settings},
 };
@@ -64,6 +64,7 @@ fn is_message(kind: &str, said: &[u8]) -> bool {
         "Nats" => said.windows(4).any(|four| four == b"HPUB"),
         "Postgres" => said[0] == b'P',
         "Kafka" => said[4..6] == [0, 0],
+        "Amqp" => said[0] == 1 && said[7..11] == [0, 60, 0, 40],
         other => panic!("what is a message of {other}?"),
     }
 }
@@ -94,6 +95,12 @@ fn answer(kind: &str, mood: Mood, said: &[u8], kafka: &mut Conversation) -> Vec<
             (0, _) => b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I".to_vec(),
             _ => postgres::answer(said),
         },
+        "Amqp" if mood == Mood::Refuses && said.get(7..11) == Some(b"\0\x0a\0\x0b") => {
+            amqp::frame(0, b"\0\x0a\0\x32\x01\x93\x18ACCESS_REFUSED - h0sh-pw\0\0\0\0")
+        }
+        // It has taken all that it got.
+        "Amqp" if said.get(7..11) == Some(amqp::PUBLISH) => amqp::confirmed(0, true),
+        "Amqp" => amqp::taking(said),
         other => panic!("what does a broker of {other} say?"),
     }
 }
@@ -358,7 +365,9 @@ async fn certificates_are_checked_against_the_integration_s_own_authorities_too(
         let error = async |change: Value| {
             let mut config = sample.config(&peer.url());
             if let Some(url) = config.get("url").and_then(Value::as_str) {
-                config["url"] = url.replace("mqtt:", "mqtts:").replace("nats:", "tls:").into();
+                let secure = [("mqtt:", "mqtts:"), ("amqp:", "amqps:"), ("nats:", "tls:")];
+                config["url"] =
+                    secure.iter().fold(url.to_owned(), |url, (plain, tls)| url.replace(plain, tls)).into();
             }
             if let Some(ssl) = config.get_mut("ssl") {
                 *ssl = true.into();

@@ -1,6 +1,7 @@
 //! What every kind of destination keeps to (docs/targets.md), and what is each kind's own, against sockets.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod amqp;
 mod aws;
 mod azure_iot_hub;
 mod brokers;

@@ -105,6 +105,13 @@ pub(crate) const BROKERS: &[Sample] = &[
         good_answer: "",
         sensitive: &[("password", "h0sh-pw")],
     },
+    Sample {
+        kind: "Amqp",
+        config: r#"{"url": "amqp://ADDRESS", "exchange": "doors", "username": "u", "password": "h0sh-pw"}"#,
+        data: "22.5",
+        good_answer: "",
+        sensitive: &[("password", "h0sh-pw")],
+    },
 ];
 
 /// Every sample.
