@@ -4,10 +4,12 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, writeFileSync
 import path from 'node:path';
 import { Daemon, certificate, folder } from './daemon.mjs';
 import { freePort } from './server.mjs';
+import { eventually } from './wait.mjs';
 
 /** Debian keeps the programs of each version in a folder of its own, outside the PATH. */
 const VERSIONS = '/usr/lib/postgresql';
-const BIN = (existsSync(VERSIONS) ? readdirSync(VERSIONS) : []).map((version) => path.join(VERSIONS, version, 'bin')).find((dir) => existsSync(path.join(dir, 'postgres')));
+/** The programs of one version. */
+export const BIN = (existsSync(VERSIONS) ? readdirSync(VERSIONS) : []).map((version) => path.join(VERSIONS, version, 'bin')).find((dir) => existsSync(path.join(dir, 'postgres')));
 export const skip = BIN ? false : 'postgresql is not installed (make setup)';
 
 export const USER = { username: 'tributary', password: 'the-password-of-the-database' };
@@ -21,8 +23,11 @@ function runner() {
 }
 
 export class Postgres {
-  /** A server with the users `tributary`, `older` (MD5) and `certified` (must show the certificate `pem`), one password. */
-  static async start(t) {
+  /**
+   * A server with the users `tributary`, `older` (MD5) and `certified` (must show the certificate `pem`), one password. What
+   * it stores is on the disk before it says so only with `fsync`.
+   */
+  static async start(t, { fsync = 'off' } = {}) {
     const postgres = new Postgres();
     const dir = await folder(t, 'postgres');
     const options = { cwd: dir, ...runner() };
@@ -41,12 +46,14 @@ hostssl all certified ${local} md5 clientcert=verify-ca
 host all all ${local} md5
 `);
     const settings = {
-      listen_addresses: '127.0.0.1', port: postgres.port, unix_socket_directories: '', fsync: 'off',
+      listen_addresses: '127.0.0.1', port: postgres.port, unix_socket_directories: '', fsync,
       ssl: 'on', ssl_cert_file: cert, ssl_key_file: key, ssl_ca_file: cert,
     };
     const args = ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
     // SIGTERM would wait for connections to end, SIGINT ends them.
     postgres.daemon = await Daemon.start(t, path.join(BIN, 'postgres'), args, { port: postgres.port, dir, options, ends: 'SIGINT' });
+    // It listens a moment before it serves.
+    await eventually(() => postgres.run('SELECT 1'));
     postgres.run(`
       CREATE TABLE readings (event_id text PRIMARY KEY, device text NOT NULL, n integer, at timestamptz, note text);
       CREATE ROLE ${USER.username} LOGIN PASSWORD '${USER.password}';
@@ -61,7 +68,7 @@ host all all ${local} md5
   /** Runs SQL as the owner; gives the rows as lists of texts. */
   run(sql) {
     const args = ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', '127.0.0.1', '-p', `${this.port}`, '-U', 'owner', '-d', DATABASE, '-c', sql];
-    const out = execFileSync(path.join(BIN, 'psql'), args, { encoding: 'utf8', maxBuffer: 64 << 20 });
+    const out = execFileSync(path.join(BIN, 'psql'), args, { encoding: 'utf8', maxBuffer: 64 << 20, stdio: ['ignore', 'pipe', 'pipe'] });
     return out.split('\n').filter(Boolean).map((line) => line.split('|'));
   }
 }
