@@ -74,9 +74,10 @@ soak: build ## kills the server 100 times under load (CYCLES=n, SEED=n) and comp
 	$(call step,crash harness)
 	@node e2e/soak.mjs
 
-bench: ## figures of a release build: lists of a large organization, throughput against the load harness
+bench: ## figures of a release build: lists of a large organization, throughput against the load harness and the peers' own clients
 	folder=$$(mktemp -d); cargo run --release --locked -p tributary-control --features testing --example list_speed -- $$folder; \
 		status=$$?; rm -rf $$folder; exit $$status
 	cargo build --release --locked
 	node e2e/bench.mjs
 	node e2e/bench-scale.mjs
+	node e2e/bench-kinds.mjs

@@ -6,8 +6,9 @@ pubsub.py serve REST_PORT GRPC_PORT RULES   plays the service; RULES is JSON:
 pubsub.py create GRPC_PORT TOPIC...         makes topics, each with a subscription that keeps the order of keys
 pubsub.py read GRPC_PORT TOPIC              prints a JSON line for each message that comes, and acknowledges it
 
-REST and gRPC share what is kept: publishing is REST, as the `google.api.http` rules say, and all else is gRPC. What a test wants to
-know of the requests is at GET /test/requests, what it wants to have wrong with them is POSTed to /test/faults.
+REST and gRPC share what is kept: publishing is REST, as the `google.api.http` rules say, and all else is gRPC. Over gRPC anybody
+may publish too: that is for measuring Google's own client. What a test wants to know of the requests is at GET /test/requests, what
+it wants to have wrong with them is POSTed to /test/faults.
 """
 import json
 import os
@@ -69,6 +70,9 @@ class Service:
             self.requests.append({"topic": request.topic, "messages": len(ids), "account": account})
             self.changed.notify_all()
             return ids
+
+    def publish_by_grpc(self, request, _context):
+        return pubsub.PublishResponse(message_ids=self.publish(request, None))
 
     def create_topic(self, topic, _context):
         with self.changed:
@@ -230,7 +234,10 @@ def serve(rest_port, grpc_port, rules):
     service = Service(json.loads(rules))
     server = grpc.server(futures.ThreadPoolExecutor(8))
     server.add_generic_rpc_handlers((
-        handlers("google.pubsub.v1.Publisher", {"CreateTopic": (pubsub.Topic, service.create_topic)}),
+        handlers("google.pubsub.v1.Publisher", {
+            "CreateTopic": (pubsub.Topic, service.create_topic),
+            "Publish": (pubsub.PublishRequest, service.publish_by_grpc),
+        }),
         handlers("google.pubsub.v1.Subscriber", {
             "CreateSubscription": (pubsub.Subscription, service.create_subscription),
             "Pull": (pubsub.PullRequest, service.pull),
