@@ -37,7 +37,7 @@ test('rows that wait are one transaction, and one that the table refuses fails b
   });
   assert.deepEqual(postgres.run('SELECT count(*) FROM readings'), [['990']]);
   const [[transactions]] = postgres.run('SELECT count(DISTINCT xmin::text) FROM readings');
-  assert.ok(Number(transactions) < 700, `${transactions} transactions for 990 rows`);
+  assert.ok(Number(transactions) < 400, `${transactions} transactions for 990 rows`);
   const { logs } = await world.user.api.integration(world.org.scope, integration.id);
   const errors = logs.filter((row) => row.outcome === 'error');
   assert.equal(errors.length, 10);

@@ -169,8 +169,9 @@ impl Waiting {
     }
 
     async fn submit_lane(&mut self, store: &Store, lane: &Arc<str>, now: Timestamp, unsent: &mut Unsent) {
+        // A lane is filled up by many rows at once, not for each that leaves it: those that it has are read anew then.
         let room = self.lanes.room(lane).min(ROWS);
-        if room == 0 {
+        if room < ROWS {
             return self.wake(lane, now.plus_ms(FULL_WAIT_MS));
         }
         let after = self.resume.remove(lane);

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
@@ -49,7 +50,7 @@ pub(crate) enum Answer {
     Whole(Attempt),
     /// One attempt for each message, in their order.
     Each(Vec<Attempt>),
-    /// The same; a message without one is sent for itself.
+    /// The same; a message without one is sent again by itself.
     Some(Vec<Option<Attempt>>),
 }
 
@@ -82,18 +83,15 @@ struct Group {
 struct Gathered {
     messages: Vec<Message>,
     /// Who waits for the second message and those after it; the first is the leader's.
-    waiting: Vec<oneshot::Sender<Told>>,
+    waiting: Vec<oneshot::Sender<Attempt>>,
     bytes: usize,
     is_closed: bool,
 }
 
-/// What a leader tells: the attempt, or that each is to send for itself.
-type Told = Option<Attempt>;
-
 enum Joined {
     First(Arc<Group>),
     /// With whether the leader has a connection.
-    Waiting(oneshot::Receiver<Told>, Arc<Reached>),
+    Waiting(oneshot::Receiver<Attempt>, Arc<Reached>),
 }
 
 impl Gather {
@@ -160,21 +158,21 @@ impl Gather {
         reached: &Arc<Reached>,
     ) -> Attempt {
         if self.most.events == 1 {
-            return clients.in_time_by(reached, alone(together, message, clients)).await;
+            let mut own = None;
+            let sent = async {
+                settle(together, std::slice::from_ref(message), clients, |_, attempt| own = Some(attempt))
+                    .await;
+                own.unwrap_or_else(untold)
+            };
+            return clients.in_time_by(reached, sent).await;
         }
         match self.join(key, message, reached) {
             Joined::First(group) => {
                 clients.in_time_by(reached, self.lead(together, key, group, clients)).await
             }
             Joined::Waiting(told, reached) => {
-                // A leader that is gone has run out of time, or has left the message to who it is of.
-                let told = async {
-                    match told.await {
-                        Ok(Some(attempt)) => attempt,
-                        Ok(None) => alone(together, message, clients).await,
-                        Err(_) => reached.out_of_time(),
-                    }
-                };
+                // A leader that is gone has run out of time.
+                let told = async { told.await.unwrap_or_else(|_| reached.out_of_time()) };
                 clients.in_time_by(&reached, told).await
             }
         }
@@ -225,36 +223,67 @@ impl Gather {
         // The semaphore is never closed, so there always is one.
         let _turn = self.requests.acquire().await.ok();
         let Gathered { messages, waiting, .. } = lead.close();
-        let mut attempts = match together.send_together(&messages, clients).await {
-            // One of them may have spoilt it for the others.
-            Answer::Whole(attempt) if attempt.class == AttemptClass::Final && messages.len() > 1 => {
-                vec![None; messages.len()]
+        let (mut own, mut waiting) = (None, waiting.into_iter().map(Some).collect::<Vec<_>>());
+        settle(together, &messages, clients, |n, attempt| match n.checked_sub(1) {
+            None => own = Some(attempt),
+            Some(n) => {
+                if let Some(tell) = waiting.get_mut(n).and_then(Option::take) {
+                    // Who does not wait any more has run out of time.
+                    let _ = tell.send(attempt);
+                }
             }
-            Answer::Whole(attempt) => vec![Some(attempt); messages.len()],
+        })
+        .await;
+        own.unwrap_or_else(untold)
+    }
+}
+
+/// Sends messages, and tells what became of each as soon as it is known.
+///
+/// What is refused as a whole goes again in halves, until what is refused is one message: one that spoils a request costs
+/// a few more of them, and not one for each of the others.
+async fn settle(
+    together: &dyn Together,
+    messages: &[Message],
+    clients: &Clients,
+    mut tell: impl FnMut(usize, Attempt),
+) {
+    let mut left = vec![0..messages.len()];
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < REQUESTS
+            && let Some(range) = left.pop()
+        {
+            running.push(async move {
+                let answer = together.send_together(&messages[range.clone()], clients).await;
+                (range, answer)
+            });
+        }
+        let Some((range, answer)) = running.next().await else { return };
+        let attempts = match answer {
+            Answer::Whole(attempt) if attempt.class == AttemptClass::Final && range.len() > 1 => {
+                let middle = range.start + range.len() / 2;
+                left.extend([middle..range.end, range.start..middle]);
+                continue;
+            }
+            Answer::Whole(attempt) => vec![Some(attempt); range.len()],
             Answer::Each(attempts) => attempts.into_iter().map(Some).collect(),
             Answer::Some(attempts) => attempts,
-        }
-        .into_iter();
-        let own = attempts.next().flatten();
-        for (tell, attempt) in waiting.into_iter().zip(attempts) {
-            // Who does not wait any more has run out of time.
-            let _ = tell.send(attempt);
-        }
-        match own {
-            Some(attempt) => attempt,
-            None => alone(together, &messages[0], clients).await,
+        };
+        let is_one = range.len() == 1;
+        let known = attempts.into_iter().chain(std::iter::repeat(None));
+        for (n, attempt) in range.zip(known) {
+            match attempt {
+                Some(attempt) => tell(n, attempt),
+                None if is_one => tell(n, untold()),
+                None => left.push(n..n + 1),
+            }
         }
     }
 }
 
-/// Sends a message for itself.
-async fn alone(together: &dyn Together, message: &Message, clients: &Clients) -> Attempt {
-    let told = match together.send_together(std::slice::from_ref(message), clients).await {
-        Answer::Whole(attempt) => Some(attempt),
-        Answer::Each(attempts) => attempts.into_iter().next(),
-        Answer::Some(attempts) => attempts.into_iter().next().flatten(),
-    };
-    told.unwrap_or_else(|| passing("the answer does not tell of the event"))
+fn untold() -> Attempt {
+    passing("the answer does not tell of the event")
 }
 
 /// A group with its leader. When that is gone, whatever the reason, nobody waits for it.
@@ -431,7 +460,21 @@ mod tests {
         let (gate, _heard) = Gate::new();
         gate.let_through.add_permits(10);
         assert_eq!(send_all(&gather, &gate, &["a", "bad", "c"]).await, ["a", "bad", "c"]);
-        assert_eq!(gate.count.load(Ordering::SeqCst), 4, "together, and each for itself");
+        assert_eq!(gate.count.load(Ordering::SeqCst), 5, "together, then in halves");
+    }
+
+    #[tokio::test]
+    async fn one_that_spoils_a_large_request_costs_few_more() {
+        let mut messages: Vec<Message> = (0..500).map(|n| message(&n.to_string())).collect();
+        messages[123] = message("bad");
+        let (gate, _heard) = Gate::new();
+        gate.let_through.add_permits(1_000);
+        let mut told = vec![None; messages.len()];
+        settle(&gate, &messages, &clients(TIME), |n, attempt| told[n] = attempt.error).await;
+        for (message, error) in messages.iter().zip(told) {
+            assert_eq!(error.unwrap().as_bytes(), message.body);
+        }
+        assert!(gate.count.load(Ordering::SeqCst) <= 19, "two for each time that 500 can be halved");
     }
 
     #[tokio::test]

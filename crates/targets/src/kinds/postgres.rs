@@ -298,7 +298,8 @@ impl Together for Inserter<'_> {
     fn send_together<'a>(&'a self, messages: &'a [Message], clients: &'a Clients) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let inserted = self.postgres.insert(messages, clients, self.reached).await;
-            inserted.unwrap_or_else(Answer::Whole)
+            // What ended the connection would be no different for each by itself.
+            inserted.unwrap_or_else(|attempt| Answer::Each(vec![attempt; messages.len()]))
         })
     }
 }

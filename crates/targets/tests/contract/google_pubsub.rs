@@ -249,12 +249,12 @@ async fn a_message_that_google_does_not_take_fails_by_itself_and_a_topic_that_it
     let bad = |request: &Request| data(request).iter().any(|data| data.contains(r#""n":2"#));
     let receiver = Receiver::start(move |request| match bad(request) {
         true => answer(400, &json!({"error": {"message": "Invalid data."}})),
-        false => answer(200, &json!({"messageIds": ["1"]})),
+        false => answer(200, &json!({"messageIds": data(request)})),
     });
     let receiver = receiver.await;
     let (attempts, mut sizes) = four(&receiver, json!({})).await;
     sizes.sort_unstable();
-    assert_eq!(sizes, [1, 1, 1, 1, 4]);
+    assert_eq!(sizes, [1, 1, 2, 2, 4]);
     let errors: Vec<_> = attempts.into_iter().map(|attempt| attempt.error).collect();
     let invalid = "error status 400 from 127.0.0.1: Invalid data.".to_owned();
     assert_eq!(errors, [None, None, Some(invalid), None]);

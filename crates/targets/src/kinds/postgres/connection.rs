@@ -76,7 +76,7 @@ impl Connection {
         loop {
             match next(&mut wire).await? {
                 Message::ReadyForQuery(_) => return Ok(Connection { wire }),
-                Message::ErrorResponse(body) => return Err(refused(body.fields(), login)),
+                Message::ErrorResponse(body) => return Err(refused(body.fields(), login).1),
                 message => {
                     if let Some(answer) = prove(&message, login, &mut scram)? {
                         wire.send(&answer).await?;
@@ -98,7 +98,10 @@ impl Connection {
         // Without a name nothing of it stays, so that a pooler between may change connections.
         frontend::parse("", statement, [], &mut bytes).map_err(unsendable)?;
         for row in rows {
-            put(row, &mut bytes)?;
+            if let Err(attempt) = put(row, &mut bytes) {
+                // Nothing is sent yet.
+                return Ok(Answer::Whole(attempt));
+            }
         }
         // Up to here it is one transaction, which ends with this.
         frontend::sync(&mut bytes);
@@ -108,7 +111,15 @@ impl Connection {
             match next(&mut self.wire).await? {
                 Message::CommandComplete(body) => attempts.push(stored(body.tag().unwrap_or_default())),
                 Message::ErrorResponse(body) => error = Some(refused(body.fields(), login)),
-                Message::ReadyForQuery(_) => return Ok(error.map_or(Answer::Each(attempts), Answer::Whole)),
+                Message::ReadyForQuery(_) => {
+                    return Ok(match error {
+                        None => Answer::Each(attempts),
+                        Some((code, attempt)) if is_of_statement(&code) => {
+                            Answer::Each(vec![attempt; rows.len()])
+                        }
+                        Some((_, attempt)) => Answer::Whole(attempt),
+                    });
+                }
                 _ => {}
             }
         }
@@ -234,8 +245,8 @@ fn stored(tag: &str) -> Attempt {
     Attempt { class: AttemptClass::Success, error: None, reply: Some(reply) }
 }
 
-/// What an error of the server comes to. Its details are left out: they repeat the row.
-fn refused(mut fields: ErrorFields<'_>, login: &Login<'_>) -> Attempt {
+/// The state that an error of the server names, and what it comes to. Its details are left out: they repeat the row.
+fn refused(mut fields: ErrorFields<'_>, login: &Login<'_>) -> (String, Attempt) {
     let (mut code, mut text) = (String::new(), String::new());
     while let Ok(Some(field)) = fields.next() {
         let value = String::from_utf8_lossy(field.value_bytes());
@@ -251,7 +262,13 @@ fn refused(mut fields: ErrorFields<'_>, login: &Login<'_>) -> Attempt {
         login.host,
         said(&text, &[login.password])
     );
-    if may_pass(&code) { passing(error) } else { final_error(error) }
+    let attempt = if may_pass(&code) { passing(error) } else { final_error(error) };
+    (code, attempt)
+}
+
+/// Whether an error is of the table, the columns or what the user may do, so that it is the same for every row.
+fn is_of_statement(code: &str) -> bool {
+    code.starts_with("42")
 }
 
 /// Whether an error tells of a moment: connections, conflicts between transactions, resources, an operator, the system; a
