@@ -248,7 +248,8 @@ async fn settle(
     clients: &Clients,
     mut tell: impl FnMut(usize, Attempt),
 ) {
-    let mut left = vec![0..messages.len()];
+    let mut left = Vec::new();
+    left.push(0..messages.len());
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < REQUESTS
