@@ -50,6 +50,36 @@ test('every other page is fit for a keyboard, a screen reader and a narrow windo
   }
 });
 
+test('the form of every kind has the places in which its check says what is wrong', async (t) => {
+  const { page, user, org, products: [product] } = await world(t);
+  const SECRET = 'k3y-of-nobody';
+  const key = { access_key_id: 'AKIAX', secret_access_key: SECRET };
+  const login = { username: 'u', password: SECRET };
+  for (const config of [
+    { integration_type: 'GoogleMaps', api_key: SECRET },
+    { integration_type: 'AzureIotHub', hub_name: 'my-hub', policy_name: 'iothubowner', policy_key: btoa(SECRET) },
+    { integration_type: 'GoogleCloudPubSub', topic: 'p1/doors' },
+    { integration_type: 'Mqtt', url: 'mqtts://broker.example', topic: 'doors', ...login },
+    { integration_type: 'Nats', url: 'tls://broker.example', subject: 'doors', ...login },
+    { integration_type: 'Postgres', url: 'postgres://db.example', database: 'iot', table: 'doors', columns: { v: '{{v}}' }, ...login },
+    { integration_type: 'Amqp', url: 'amqps://broker.example', exchange: 'doors', ...login },
+    { integration_type: 'Kafka', brokers: 'broker.example:9092', topic: 'doors', sasl: 'PLAIN', ...login },
+    { integration_type: 'AwsSqs', queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/doors', ...key },
+    { integration_type: 'AwsKinesis', stream: 'doors', region: 'eu-west-1', ...key },
+    { integration_type: 'AwsEventBridge', region: 'eu-west-1', ...key },
+  ]) {
+    const body = { event: 'door', ...config, product_ids: [product.id] };
+    const { id } = await user.api.want(201, 'POST', `${org.scope}/integrations`, body);
+    const checked = page.waitForResponse((answer) => answer.url().endsWith('/check'));
+    await page.goto(`/orgs/${org.slug}/integrations/${id}/edit`);
+    assert.equal((await checked).status(), 200, config.integration_type);
+    await page.waitForLoadState('networkidle');
+    assert.deepEqual([page.faults, await scrollsSideways(page)], [[], false], config.integration_type);
+    const content = await page.content();
+    assert.ok(![SECRET, btoa(SECRET)].some((secret) => content.includes(secret)), `${config.integration_type}: no credential is shown`);
+  }
+});
+
 test('names, payloads and notes with markup in them are shown as text on every page', async (t) => {
   const { page, user, org, products: [product], server, ...it } = await world(t);
   const device = '0123456789abcdef01234567';

@@ -50,7 +50,15 @@ const OF_WEBHOOKS: [&str; 8] = ["url", "requestType", "json", "form", "body", "q
 fn own_places(kind: &str) -> Vec<&'static str> {
     match is_webhook(kind) {
         true => OF_WEBHOOKS.to_vec(),
-        false => own_parts(kind).iter().map(|(field, _)| field.name).collect(),
+        // A box can only be ticked or not.
+        false => {
+            let can_be_wrong = |part: &Part| !matches!(part, Part::Switch | Part::Certificate);
+            own_parts(kind)
+                .iter()
+                .filter(|(_, part)| can_be_wrong(part))
+                .map(|(field, _)| field.name)
+                .collect()
+        }
     }
 }
 
