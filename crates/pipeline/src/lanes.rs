@@ -192,8 +192,9 @@ impl Inner {
             if others.is_empty() {
                 self.send(lane, job).await;
             } else {
+                // In a box, so that a worker that sends one by one stays small.
                 let all = std::iter::once(job).chain(others);
-                join_all(all.map(|job| self.send(lane, job))).await;
+                Box::pin(join_all(all.map(|job| self.send(lane, job)))).await;
             }
         }
     }
