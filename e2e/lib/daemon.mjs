@@ -13,10 +13,26 @@ const START_MS = 10_000;
 /** Where Debian puts a program; `undefined` where it is not installed. */
 export const program = (name) => ['/usr/sbin', '/usr/bin'].map((dir) => path.join(dir, name)).find((file) => existsSync(file));
 
+/** By test, what it has begun that ends with it. */
+const begun = new WeakMap();
+
+/** Lets something end with the test, the last that was begun first: a server ends before its folder is removed, into which it writes. */
+function atEnd(t, end) {
+  if (!begun.has(t)) {
+    begun.set(t, []);
+    t.after(async () => {
+      const wrong = [];
+      for (const one of begun.get(t).reverse()) await one().catch((error) => wrong.push(error));
+      if (wrong.length) throw wrong[0];
+    });
+  }
+  begun.get(t).push(end);
+}
+
 /** A folder that lasts as long as the test. */
 export async function folder(t, name) {
   const made = await mkdtemp(path.join(tmpdir(), `tributary-${name}-`));
-  t.after(() => rm(made, { recursive: true, force: true }));
+  atEnd(t, () => rm(made, { recursive: true, force: true }));
   return made;
 }
 
@@ -49,7 +65,7 @@ export class Daemon {
   static async start(t, file, args, { port, dir, options = {}, ends = 'SIGTERM', within = START_MS }) {
     const daemon = new Daemon();
     Object.assign(daemon, { file, args, port, options, ends, within, log: path.join(dir, 'peer.log') });
-    t.after(() => daemon.stop());
+    atEnd(t, () => daemon.stop());
     await daemon.start();
     return daemon;
   }
