@@ -121,7 +121,8 @@ impl Control {
         if !self.store.delete_secret(owner, name, self.by(actor)).await? {
             return Err(no_secret(name));
         }
-        Ok(self.routes.refresh_owner(owner).await?)
+        self.routes.secrets_changed(owner);
+        Ok(())
     }
 
     async fn write_secret(
@@ -141,7 +142,7 @@ impl Control {
                 return Err(Error::conflict("limit_reached", text));
             }
         }
-        self.routes.refresh_owner(owner).await?;
+        self.routes.secrets_changed(owner);
         self.secret_of(owner, &name).await
     }
 

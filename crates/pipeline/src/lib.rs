@@ -1,12 +1,13 @@
 //! The data plane: from an accepted event to its outcome. The modules stand in the order of the flow.
 //!
 //! [`ingest`] makes an event durable; [`router`] takes it from the log, finds what it fires by [`routes`] and renders
-//! it; [`lanes`] queue it by destination; [`delivery`] sends it and decides what follows; [`outcome`] says what that
+//! it ([`compiled`] says what a route runs, [`sources`] compile it once); [`lanes`] queue it by destination; [`delivery`] sends it and decides what follows; [`outcome`] says what that
 //! causes and shows; [`recorder`] commits it together with the cursor, with [`waiting`] for what comes later.
 //! [`streams`] show events to those who listen.
 //!
 //! Three rules hold everywhere: durable before 200; one commit per batch; a lane per destination.
 
+pub mod compiled;
 pub mod delivery;
 pub mod ingest;
 pub mod lanes;
@@ -18,6 +19,7 @@ pub mod recorder;
 pub mod redelivery;
 pub mod router;
 pub mod routes;
+mod sources;
 pub mod streams;
 pub mod waiting;
 pub mod window;

@@ -112,8 +112,7 @@ impl Router {
                     continue;
                 }
             };
-            matched.clear();
-            self.routes.matching(&event, &mut matched);
+            self.matching(&event, &mut matched).await;
             if matched.is_empty() {
                 continue;
             }
@@ -139,6 +138,20 @@ impl Router {
             }
         }
         true
+    }
+
+    /// What an event fires. A store that cannot be read now is asked again: the event must not be passed over.
+    async fn matching(&self, event: &Event, matched: &mut Vec<Arc<Route>>) {
+        loop {
+            matched.clear();
+            match self.routes.matching(event, matched).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(%error, "integrations cannot be read and are tried again");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+            }
+        }
     }
 
     fn render(&self, seq: u64, event: &Arc<Event>, matched: &[Arc<Route>]) -> Routed {

@@ -1,24 +1,25 @@
 //! Which integrations an event fires: an index by product and sandbox, each entry swapped whole when it changes.
 //!
-//! Looking up costs one hash per length of prefix that is in use there, at most 64, however many integrations exist.
+//! Looking up costs one hash per length of prefix that is in use there, at most 64, however many integrations exist. The
+//! index holds no configurations; [`sources`](crate::sources) compile them when an event first needs them.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use parking_lot::RwLock;
 use tributary_domain::{
-    Event, IntegrationId, MemberId, OrgId, Owner, ProductId, UserId,
-    integration::Integration,
-    limits,
-    parameters::{Parameters, declared},
-    sensitive::is_sensitive_parameter,
+    Event, IntegrationId, MemberId, OrgId, Owner, ProductId, UserId, integration::Integration, limits,
 };
-use tributary_store::{Store, StoreError, delivery::Counted};
-use tributary_targets::{Secrets, Settings, Target, kinds, sending::Sending};
+use tributary_store::{Store, StoreError, delivery::Counted, routing::RouteRow};
+use tributary_targets::{Secrets, Settings};
 
-use crate::pace::{Pacer, Pacers};
+pub use crate::compiled::Compiled;
+use crate::{
+    compiled::{routes_of, target_of},
+    sources::{Source, Sources},
+};
 
 /// Integrations read at once while the index is built at start.
 const LOAD_PAGE: usize = 1_000;
@@ -30,24 +31,6 @@ pub enum RouteKey {
     Product(ProductId),
     /// Events of a person's devices and sandbox publishes.
     Sandbox(UserId),
-}
-
-/// An integration ready to run: its target, and what its owner's templates and logs need.
-pub struct Compiled {
-    /// The destination.
-    pub target: Arc<dyn Target>,
-    /// The owner's secrets.
-    pub secrets: Arc<Secrets>,
-    /// The names of those that its templates use.
-    pub used_secrets: Vec<String>,
-    /// The parameters: the member's overrides, else the defaults.
-    pub parameters: Parameters,
-    /// Values that no log may show.
-    pub sensitive: Vec<String>,
-    /// The limits that it sets for its deliveries.
-    pub pacer: Option<Arc<Pacer>>,
-    /// Its own waits before further attempts, in milliseconds.
-    pub retry_delays_ms: Option<Box<[i64]>>,
 }
 
 /// One integration in one product, or in a sandbox.
@@ -90,14 +73,77 @@ impl Route {
     }
 }
 
+/// A place of the index: all that is known of a route before its integration is compiled.
+struct Entry {
+    source: Arc<Source>,
+    counted: Counted,
+    /// The member and the number of its overrides, if it has any.
+    overriding: Option<(MemberId, u64)>,
+    product_user: Option<UserId>,
+    device: Option<Box<str>>,
+    disabled: bool,
+    /// The route, while its source has it, and the generation of the secrets that it was made with.
+    route: RwLock<(u64, Weak<Route>)>,
+}
+
+impl Entry {
+    fn new(source: Arc<Source>, row: &RouteRow, product_user: Option<UserId>) -> Entry {
+        let member = row.member;
+        Entry {
+            source,
+            counted: Counted {
+                integration: row.integration,
+                member: member.map(|member| member.id),
+                product: member.map(|member| member.product),
+            },
+            overriding: member.filter(|member| member.overrides != 0).map(|m| (m.id, m.overrides)),
+            product_user,
+            device: row.device.as_deref().map(Into::into),
+            disabled: row.disabled,
+            route: RwLock::default(),
+        }
+    }
+
+    /// Whether it says the same as another one, which can stay then.
+    fn is(&self, other: &Entry) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+            && self.counted == other.counted
+            && self.overriding == other.overriding
+            && self.product_user == other.product_user
+            && self.device == other.device
+            && self.disabled == other.disabled
+    }
+
+    /// The route if nothing has to be read for it.
+    fn ready(&self) -> Option<Arc<Route>> {
+        let route = self.route.read();
+        if route.0 == self.source.owner.generation() { route.1.upgrade() } else { None }
+    }
+
+    fn takes_device(&self, event: &Event) -> bool {
+        self.device.as_deref().is_none_or(|device| device == &*event.coreid)
+    }
+
+    fn make(&self, compiled: Arc<Compiled>) -> Route {
+        Route {
+            counted: self.counted,
+            owner: self.source.owner.owner,
+            product_user: self.product_user,
+            device: self.device.clone(),
+            disabled: self.disabled,
+            compiled,
+        }
+    }
+}
+
 /// The routes of one key.
 #[derive(Default)]
 struct RouteSet {
-    by_prefix: HashMap<Box<str>, Vec<Arc<Route>>>,
+    by_prefix: HashMap<Box<str>, Vec<Arc<Entry>>>,
     /// The lengths of the prefixes, each once.
     lengths: Vec<usize>,
     /// All of them, also the disabled ones, for deliveries that waited.
-    by_member: HashMap<MemberKey, Arc<Route>>,
+    by_member: HashMap<MemberKey, Arc<Entry>>,
 }
 
 /// What stays the same of a route while its product is separated or merged: the member, in a sandbox the integration.
@@ -114,28 +160,27 @@ impl From<Counted> for MemberKey {
 }
 
 impl RouteSet {
-    fn add(&mut self, prefix: &str, route: Arc<Route>) {
-        self.by_member.insert(route.counted.into(), route.clone());
-        if route.disabled || prefix.is_empty() || prefix.len() > limits::EVENT_NAME_BYTES {
+    fn add(&mut self, prefix: &str, entry: Arc<Entry>) {
+        self.by_member.insert(entry.counted.into(), entry.clone());
+        if entry.disabled || prefix.is_empty() || prefix.len() > limits::EVENT_NAME_BYTES {
             return;
         }
         if !self.lengths.contains(&prefix.len()) {
             self.lengths.push(prefix.len());
         }
-        self.by_prefix.entry(prefix.into()).or_default().push(route);
+        self.by_prefix.entry(prefix.into()).or_default().push(entry);
     }
 
-    fn collect(&self, event: &Event, into: &mut Vec<Arc<Route>>) {
-        for routes in self.lengths.iter().filter_map(|n| self.by_prefix.get(event.name.get(..*n)?)) {
-            into.extend(routes.iter().filter(|route| route.takes_device(event)).cloned());
-        }
+    fn matching<'s>(&'s self, event: &'s Event) -> impl Iterator<Item = &'s Arc<Entry>> {
+        let of_length = |n: &usize| self.by_prefix.get(event.name.get(..*n)?);
+        self.lengths.iter().filter_map(of_length).flatten().filter(|entry| entry.takes_device(event))
     }
 }
 
 struct Index {
     store: Store,
     settings: Settings,
-    pacers: Pacers,
+    sources: Sources,
     sets: RwLock<HashMap<RouteKey, Arc<RouteSet>>>,
     /// Refreshes run one after another, so that an older reading never replaces a newer one.
     refreshing: tokio::sync::Mutex<()>,
@@ -145,56 +190,78 @@ struct Index {
 #[derive(Clone)]
 pub struct Routes(Arc<Index>);
 
-/// Secrets and owning users that were read while routes are built.
+/// Sets under construction, and the owning users that were read for them.
 #[derive(Default)]
-struct Owners(HashMap<Owner, (Arc<Secrets>, Option<UserId>)>);
+struct Building {
+    sets: HashMap<RouteKey, RouteSet>,
+    users: HashMap<Owner, Option<UserId>>,
+}
 
-impl Owners {
-    async fn read(
-        &mut self,
-        store: &Store,
-        owner: Owner,
-    ) -> Result<(Arc<Secrets>, Option<UserId>), StoreError> {
-        if let Some(known) = self.0.get(&owner) {
-            return Ok(known.clone());
-        }
-        let read = (Arc::new(Secrets(store.secrets_of(owner).await?)), store.owning_user(owner).await?);
-        self.0.insert(owner, read.clone());
-        Ok(read)
+impl Building {
+    /// Adds a row to the set of its key. The entry that `index` has stays when it says the same.
+    async fn add(&mut self, index: &Index, row: &RouteRow) -> Result<(), StoreError> {
+        let key = match (row.member, row.owner) {
+            (Some(member), _) => RouteKey::Product(member.product),
+            (None, Owner::User(user)) => RouteKey::Sandbox(user),
+            // Its last member is being removed.
+            (None, Owner::Org(_)) => return Ok(()),
+        };
+        let user = match self.users.get(&row.owner) {
+            Some(known) => *known,
+            None => {
+                let user = index.store.owning_user(row.owner).await?;
+                self.users.insert(row.owner, user);
+                user
+            }
+        };
+        let new = Entry::new(index.sources.of(row), row, user);
+        let known =
+            index.sets.read().get(&key).and_then(|set| set.by_member.get(&new.counted.into()).cloned());
+        let entry = known.filter(|known| known.is(&new)).unwrap_or_else(|| Arc::new(new));
+        self.sets.entry(key).or_default().add(&row.event, entry);
+        Ok(())
     }
 }
 
 impl Routes {
     /// The longest time that an integration's own settings let a delivery wait, in milliseconds.
     pub(crate) fn longest_wait_ms(&self) -> i64 {
-        self.0.pacers.longest_wait_ms()
+        self.0.sources.pacers.longest_wait_ms()
     }
 
-    /// Loads all routes from the store.
+    /// How many integrations were compiled so far: each at its first use, and again after a change.
+    pub fn compilations(&self) -> u32 {
+        self.0.sources.compilations()
+    }
+
+    /// Loads the index from the store. No integration is compiled yet.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read, or its key does not open what is in it.
     pub async fn load(store: Store, settings: Settings) -> Result<Routes, StoreError> {
-        let mut sets: HashMap<RouteKey, RouteSet> = HashMap::new();
-        let (mut owners, pacers) = (Owners::default(), Pacers::default());
+        let sources = Sources::new(store.clone(), settings.clone());
+        Routes::load_with(store, settings, sources).await
+    }
+
+    pub(crate) async fn load_with(
+        store: Store,
+        settings: Settings,
+        sources: Sources,
+    ) -> Result<Routes, StoreError> {
+        store.check_key().await?;
+        let index =
+            Index { store, settings, sources, sets: RwLock::default(), refreshing: Default::default() };
+        let mut building = Building::default();
         let mut after: Option<IntegrationId> = None;
         loop {
-            let page = store.all_integrations(after, LOAD_PAGE).await?;
+            let page = index.store.all_route_rows(after, LOAD_PAGE).await?;
             let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            for integration in &page {
-                let (secrets, user) = owners.read(&store, integration.owner).await?;
-                let Some(compiled) = compile(integration, secrets, &settings, Some(&pacers)) else {
-                    continue;
-                };
-                for (key, route) in routes_of(integration, user, &compiled) {
-                    sets.entry(key).or_default().add(integration.text("event"), Arc::new(route));
-                }
+            after = Some(last.integration);
+            for row in &page {
+                building.add(&index, row).await?;
             }
         }
-        let sets = sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect();
-        let (sets, refreshing) = (RwLock::new(sets), tokio::sync::Mutex::default());
-        let index = Index { store, settings, pacers, sets, refreshing };
+        *index.sets.write() = building.sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect();
         Ok(Routes(Arc::new(index)))
     }
 
@@ -211,37 +278,27 @@ impl Routes {
             .iter()
             .filter_map(|k| if let RouteKey::Product(id) = k { Some(*id) } else { None })
             .collect();
-        let mut integrations = index.store.routes_of_products(&products).await?;
+        let mut rows = index.store.route_rows_of_products(&products).await?;
         for key in &keys {
             if let RouteKey::Sandbox(user) = key {
-                integrations.extend(index.store.routes_of_sandbox(*user).await?);
+                rows.extend(index.store.route_rows_of_sandbox(*user).await?);
             }
         }
-        let mut sets: HashMap<RouteKey, RouteSet> = keys.iter().map(|k| (*k, RouteSet::default())).collect();
-        let mut owners = Owners::default();
-        for integration in &integrations {
-            let (secrets, user) = owners.read(&index.store, integration.owner).await?;
-            let Some(compiled) = compile(integration, secrets, &index.settings, Some(&index.pacers)) else {
-                continue;
-            };
-            for (key, route) in routes_of(integration, user, &compiled) {
-                if let Some(set) = sets.get_mut(&key) {
-                    set.add(integration.text("event"), Arc::new(route));
-                }
-            }
+        let mut building = Building::default();
+        for row in &rows {
+            building.add(index, row).await?;
         }
         let mut all = index.sets.write();
-        for (key, set) in sets {
-            if set.by_member.is_empty() {
-                all.remove(&key);
-            } else {
-                all.insert(key, Arc::new(set));
+        for key in keys {
+            match building.sets.remove(&key) {
+                Some(set) => drop(all.insert(key, Arc::new(set))),
+                None => drop(all.remove(&key)),
             }
         }
         Ok(())
     }
 
-    /// As [`Routes::refresh`] for everything that an owner has, e.g. after a secret changed.
+    /// As [`Routes::refresh`] for everything that an owner has.
     ///
     /// # Errors
     /// When the store cannot be read; the old routes stay.
@@ -254,24 +311,62 @@ impl Routes {
         self.refresh(&keys).await
     }
 
-    /// The routes that an event fires: those of its product, and those of its user's sandbox.
-    pub fn matching(&self, event: &Event, into: &mut Vec<Arc<Route>>) {
-        let sets = self.0.sets.read();
-        let product = event.product.and_then(|id| sets.get(&RouteKey::Product(id)));
-        let sandbox = event.user.and_then(|id| sets.get(&RouteKey::Sandbox(id)));
-        for set in [product, sandbox].into_iter().flatten() {
-            set.collect(event, into);
+    /// The secrets of an owner are others now: whatever fires next has the new ones.
+    pub fn secrets_changed(&self, owner: Owner) {
+        self.0.sources.secrets_changed(owner);
+    }
+
+    /// The routes that an event fires: those of its product, and those of its user's sandbox. Integrations that fire for
+    /// the first time are compiled for it.
+    ///
+    /// # Errors
+    /// When one has to be compiled and the store cannot be read now.
+    pub async fn matching(&self, event: &Event, into: &mut Vec<Arc<Route>>) -> Result<(), StoreError> {
+        let mut unready = Vec::new();
+        {
+            let sets = self.0.sets.read();
+            let product = event.product.and_then(|id| sets.get(&RouteKey::Product(id)));
+            let sandbox = event.user.and_then(|id| sets.get(&RouteKey::Sandbox(id)));
+            for entry in [product, sandbox].into_iter().flatten().flat_map(|set| set.matching(event)) {
+                match entry.ready() {
+                    Some(route) => {
+                        self.0.sources.touch(&entry.source);
+                        into.push(route);
+                    }
+                    None => unready.push(entry.clone()),
+                }
+            }
         }
+        for entry in unready {
+            into.extend(self.0.prepare(&entry).await?);
+        }
+        Ok(())
     }
 
     /// The route of a waiting delivery as it is now; `None` when its integration no longer runs there. A member that
     /// has moved to another integration is found with that one.
-    pub fn find(&self, counted: Counted, event: &Event) -> Option<Arc<Route>> {
+    ///
+    /// # Errors
+    /// When it has to be compiled and the store cannot be read now.
+    pub async fn find(&self, counted: Counted, event: &Event) -> Result<Option<Arc<Route>>, StoreError> {
         let key = match counted.product {
             Some(product) => RouteKey::Product(product),
-            None => RouteKey::Sandbox(event.user?),
+            None => match event.user {
+                Some(user) => RouteKey::Sandbox(user),
+                None => return Ok(None),
+            },
         };
-        self.0.sets.read().get(&key)?.by_member.get(&counted.into()).cloned()
+        let entry = self.0.sets.read().get(&key).and_then(|set| set.by_member.get(&counted.into()).cloned());
+        match entry {
+            Some(entry) => match entry.ready() {
+                Some(route) => {
+                    self.0.sources.touch(&entry.source);
+                    Ok(Some(route))
+                }
+                None => self.0.prepare(&entry).await,
+            },
+            None => Ok(None),
+        }
     }
 
     /// The routes of an integration, stored or not, compiled anew; none when it does not compile.
@@ -279,9 +374,12 @@ impl Routes {
     /// # Errors
     /// When the store cannot be read.
     pub async fn routes_of(&self, integration: &Integration) -> Result<Vec<(RouteKey, Route)>, StoreError> {
-        let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings, None);
-        Ok(compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default())
+        let index = &*self.0;
+        let Some(target) = target_of(integration, &index.settings) else { return Ok(Vec::new()) };
+        let secrets = Arc::new(Secrets(index.store.secrets_of(integration.owner).await?));
+        let user = index.store.owning_user(integration.owner).await?;
+        let compiled = Arc::new(Compiled::new(integration, target, secrets, None));
+        Ok(routes_of(integration, user, &compiled))
     }
 
     /// The route of an integration through one of its members (none in a sandbox), compiled anew.
@@ -293,99 +391,22 @@ impl Routes {
         integration: &Integration,
         member: Option<MemberId>,
     ) -> Result<Option<Route>, StoreError> {
-        let (secrets, user) = Owners::default().read(&self.0.store, integration.owner).await?;
-        let compiled = compile(integration, secrets, &self.0.settings, None);
-        let routes = compiled.map(|compiled| routes_of(integration, user, &compiled)).unwrap_or_default();
+        let routes = self.routes_of(integration).await?;
         Ok(routes.into_iter().map(|(_, route)| route).find(|route| route.counted.member == member))
     }
 }
 
-/// Compiles a stored integration. One that this version refuses (its kind is gone, its address is no longer allowed)
-/// fires nothing and is reported; it stays stored. Without `pacers`, for what goes through no lane, it has no limits.
-fn compile(
-    integration: &Integration,
-    secrets: Arc<Secrets>,
-    settings: &Settings,
-    pacers: Option<&Pacers>,
-) -> Option<Arc<Compiled>> {
-    let kind = kinds::find(integration.text("integration_type"))?;
-    match kind.compile(&integration.config, settings) {
-        Ok(target) => {
-            let mut used_secrets = target.variables();
-            used_secrets.retain(|name| secrets.0.contains_key(name));
-            let mut sensitive: Vec<String> = target.sensitive_values().to_vec();
-            sensitive.extend(used_secrets.iter().filter_map(|name| secrets.0.get(name)).cloned());
-            let parameters = declared(&integration.config);
-            sensitive.extend(sensitive_values(&parameters));
-            let sending = Sending::of(&integration.config);
-            let pacer = pacers.and_then(|pacers| pacers.of(integration.id, &sending));
-            let retry_delays_ms = sending.retry_delays_ms;
-            Some(Arc::new(Compiled {
-                target,
-                secrets,
-                used_secrets,
-                parameters,
-                sensitive,
-                pacer,
-                retry_delays_ms,
-            }))
-        }
-        Err(errors) => {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            tracing::error!(integration.id = %integration.id, ?errors, "a stored integration does not compile and will not run");
-            None
-        }
+impl Index {
+    /// The route of an entry that has none, or one with secrets that have changed.
+    async fn prepare(&self, entry: &Entry) -> Result<Option<Arc<Route>>, StoreError> {
+        let overriding = entry.overriding.map(|(member, _)| member);
+        let made = self.sources.route(&entry.source, overriding, |compiled| entry.make(compiled)).await?;
+        Ok(made.map(|(generation, route)| {
+            *entry.route.write() = (generation, Arc::downgrade(&route));
+            route
+        }))
     }
 }
 
-fn sensitive_values(parameters: &Parameters) -> impl Iterator<Item = String> {
-    parameters.iter().filter(|(name, _)| is_sensitive_parameter(name)).map(|(_, value)| value.clone())
-}
-
-/// The compiled integration as it is for one member.
-fn for_member(integration: &Integration, member: MemberId, compiled: &Arc<Compiled>) -> Arc<Compiled> {
-    if integration.overrides_of(member).is_none() {
-        return compiled.clone();
-    }
-    let parameters = integration.effective(member);
-    let mut sensitive = compiled.sensitive.clone();
-    sensitive.extend(sensitive_values(&parameters));
-    Arc::new(Compiled {
-        target: compiled.target.clone(),
-        secrets: compiled.secrets.clone(),
-        used_secrets: compiled.used_secrets.clone(),
-        parameters,
-        sensitive,
-        pacer: compiled.pacer.clone(),
-        retry_delays_ms: compiled.retry_delays_ms.clone(),
-    })
-}
-
-fn routes_of(
-    integration: &Integration,
-    user: Option<UserId>,
-    compiled: &Arc<Compiled>,
-) -> Vec<(RouteKey, Route)> {
-    let route = |member: Option<(MemberId, ProductId)>| Route {
-        counted: Counted {
-            integration: integration.id,
-            member: member.map(|m| m.0),
-            product: member.map(|m| m.1),
-        },
-        owner: integration.owner,
-        product_user: user,
-        device: Some(integration.text("deviceID")).filter(|id| !id.is_empty()).map(Into::into),
-        disabled: integration.config.get("disabled") == Some(&serde_json::Value::Bool(true)),
-        compiled: match member {
-            Some((member, _)) => for_member(integration, member, compiled),
-            None => compiled.clone(),
-        },
-    };
-    match integration.owner {
-        Owner::User(user) if integration.members.is_empty() => vec![(RouteKey::Sandbox(user), route(None))],
-        _ => {
-            let members = integration.members.iter();
-            members.map(|m| (RouteKey::Product(m.product), route(Some((m.id, m.product))))).collect()
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

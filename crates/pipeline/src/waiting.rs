@@ -15,7 +15,7 @@ use tributary_domain::{
     outcome::{AttemptClass, RETRY_AFTER_MAX_MS},
 };
 use tributary_store::{
-    Store,
+    Store, StoreError,
     delivery::{Counted, PendingRow},
 };
 
@@ -202,22 +202,34 @@ impl Waiting {
             if row.due_at > now {
                 return self.wake(lane, row.due_at);
             }
-            self.submit_row(&row, lane, now, unsent);
+            if let Err(error) = self.submit_row(&row, lane, now, unsent).await {
+                tracing::error!(%error, "integrations cannot be read and are looked at again shortly");
+                self.resume.remove(lane);
+                return self.wake(lane, now.plus_ms(FAILED_WAIT_MS));
+            }
         }
     }
 
     /// Renders a waiting delivery as its integration is now and puts it into its lane.
-    fn submit_row(&mut self, row: &PendingRow, lane: &Arc<str>, now: Timestamp, unsent: &mut Unsent) {
+    async fn submit_row(
+        &mut self,
+        row: &PendingRow,
+        lane: &Arc<str>,
+        now: Timestamp,
+        unsent: &mut Unsent,
+    ) -> Result<(), StoreError> {
         let event = match Event::decode(&row.event) {
             Ok(event) => Arc::new(event),
             Err(error) => {
                 tracing::error!(pending.id = row.id, %error, "a waiting delivery cannot be read and stays where it is");
-                return self.runs(row.id, lane);
+                self.runs(row.id, lane);
+                return Ok(());
             }
         };
-        let Some(route) = self.routes.find(row.counted, &event) else {
+        let Some(route) = self.routes.find(row.counted, &event).await? else {
             self.runs(row.id, lane);
-            return unsent.gone.push((row.id, row.counted));
+            unsent.gone.push((row.id, row.counted));
+            return Ok(());
         };
         let rendered = if route.disabled {
             Err((AttemptClass::Sleeping, DISABLED.to_owned()))
@@ -242,5 +254,6 @@ impl Waiting {
                 }
             }
         }
+        Ok(())
     }
 }

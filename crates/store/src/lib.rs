@@ -22,6 +22,7 @@ pub mod parameters;
 pub mod products;
 mod read;
 pub mod redelivery;
+pub mod routing;
 pub mod secrets;
 pub mod sharing;
 pub mod sleeping;

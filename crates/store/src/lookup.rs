@@ -15,9 +15,6 @@ use crate::{
     stored::{self, Columns},
 };
 
-/// Ids of one statement; SQLite takes 32,766 parameters.
-const IDS_PER_STATEMENT: usize = 1_000;
-
 /// Which integrations to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
@@ -31,12 +28,8 @@ pub enum Which<'a> {
     Sandbox(UserId),
     /// Those of an owner that execute on a product.
     In(Owner, ProductId),
-    /// Those that execute on any of these products, whoever owns them. For the data plane.
-    OnAny(&'a [ProductId]),
     /// Of an owner, those with these ids.
     These(Owner, &'a [IntegrationId]),
-    /// The next ones in the order of their ids, whoever owns them, and at most how many. For the data plane.
-    After(Option<IntegrationId>, usize),
 }
 
 impl Which<'_> {
@@ -65,31 +58,18 @@ impl Which<'_> {
                 sql.push(" AND id IN (SELECT integration_id FROM members WHERE product_id = ");
                 sql.push_bind(product.0).push(")");
             }
-            Which::OnAny(products) => {
-                sql.push("id IN (SELECT integration_id FROM members WHERE product_id IN (");
-                let mut list = sql.separated(", ");
-                for product in *products {
-                    list.push_bind(product.0);
-                }
-                sql.push("))");
-            }
             Which::These(owner, ids) => {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 sql.push("id IN (SELECT value FROM json_each(");
                 sql.push_bind(serde_json::json!(ids).to_string()).push(")) AND ");
                 of(sql, owner);
             }
-            Which::After(id, limit) => {
-                let after = id.map(|id| id.to_string()).unwrap_or_default();
-                sql.push("id > ").push_bind(after).push(" ORDER BY id LIMIT ");
-                sql.push_bind(i64::try_from(*limit).unwrap_or(i64::MAX));
-            }
         }
     }
 }
 
 impl Store {
-    /// Integrations with their members, oldest first, in three statements. [`Which::After`] gives them by id instead.
+    /// Integrations with their members, oldest first, in three statements.
     ///
     /// # Errors
     /// When the database does not answer or a row cannot be read.
@@ -104,41 +84,6 @@ impl Store {
     /// When the database does not answer or the row cannot be read.
     pub async fn integration(&self, which: Which<'_>) -> Result<Option<Integration>, StoreError> {
         Ok(self.integrations(which).await?.pop())
-    }
-
-    /// Every integration that executes on any of these products, with all its members.
-    ///
-    /// # Errors
-    /// When the database does not answer or a row cannot be read.
-    pub async fn routes_of_products(&self, ids: &[ProductId]) -> Result<Vec<Integration>, StoreError> {
-        let mut found: HashMap<IntegrationId, Integration> = HashMap::new();
-        for part in ids.chunks(IDS_PER_STATEMENT) {
-            let some = self.integrations(Which::OnAny(part)).await?;
-            found.extend(some.into_iter().map(|integration| (integration.id, integration)));
-        }
-        let mut all: Vec<Integration> = found.into_values().collect();
-        all.sort_by_key(|integration| (integration.created_at, integration.id));
-        Ok(all)
-    }
-
-    /// The integrations that listen to a person's devices.
-    ///
-    /// # Errors
-    /// When the database does not answer or a row cannot be read.
-    pub async fn routes_of_sandbox(&self, user: UserId) -> Result<Vec<Integration>, StoreError> {
-        self.integrations(Which::Sandbox(user)).await
-    }
-
-    /// The next `limit` integrations of everybody after this one in the order of their ids, for loading all of them.
-    ///
-    /// # Errors
-    /// When the database does not answer or a row cannot be read.
-    pub async fn all_integrations(
-        &self,
-        after: Option<IntegrationId>,
-        limit: usize,
-    ) -> Result<Vec<Integration>, StoreError> {
-        self.integrations(Which::After(after, limit)).await
     }
 }
 
@@ -155,10 +100,7 @@ pub(crate) async fn load(
          WHERE id IN (SELECT id FROM integrations WHERE ",
     );
     which.push(&mut sql);
-    sql.push(match which {
-        Which::After(..) => ") ORDER BY id",
-        _ => ") ORDER BY created_at, id",
-    });
+    sql.push(") ORDER BY created_at, id");
     let rows = sql.build().fetch_all(&mut *tx).await?;
     rows.iter()
         .map(|row| {

@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use tributary_domain::{Owner, Timestamp};
 
 use crate::{
-    Store, StoreError,
+    Store, StoreError, Vault,
     audit::{self, By},
 };
 
@@ -103,13 +103,39 @@ impl Store {
             .bind(owner.to_string())
             .fetch_all(&self.pool)
             .await?;
-        let unreadable = |why: String| StoreError::Unreadable { what: "secret", why };
         rows.iter()
             .map(|row| {
                 let name: String = row.get(0);
-                let clear = self.vault.open(&place(owner, &name), row.get(1));
-                let clear = clear.map_err(|error| unreadable(error.to_string()))?;
-                Ok((name, String::from_utf8(clear).map_err(|error| unreadable(error.to_string()))?))
+                let value = open(&self.vault, owner, &name, row.get(1))?;
+                Ok((name, value))
+            })
+            .collect()
+    }
+
+    /// Of these names, the secrets that an owner has, with their values in clear, for the data plane.
+    ///
+    /// # Errors
+    /// When the database does not answer or a value cannot be opened.
+    pub async fn secrets_named(
+        &self,
+        owner: Owner,
+        names: &[String],
+    ) -> Result<HashMap<String, String>, StoreError> {
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let sql =
+            "SELECT name, sealed FROM secrets WHERE owner = $1 AND name IN (SELECT value FROM json_each($2))";
+        let rows = sqlx::query(sql)
+            .bind(owner.to_string())
+            .bind(json!(names).to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let name: String = row.get(0);
+                let value = open(&self.vault, owner, &name, row.get(1))?;
+                Ok((name, value))
             })
             .collect()
     }
@@ -194,6 +220,13 @@ impl Store {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// The value of a secret, in clear.
+pub(crate) fn open(vault: &Vault, owner: Owner, name: &str, sealed: &[u8]) -> Result<String, StoreError> {
+    let unreadable = |why: String| StoreError::Unreadable { what: "secret", why };
+    let clear = vault.open(&place(owner, name), sealed).map_err(|error| unreadable(error.to_string()))?;
+    String::from_utf8(clear).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Notes that deliveries used these secrets at this time.

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use support::{NOW, ORG, OWNER, USER, by, config, counted, counts, fresh, product, webhook, world};
 use tributary_domain::{
@@ -13,6 +15,7 @@ use tributary_domain::{
 use tributary_store::{
     integrations::{NotWritten, Seen, Which},
     members::MemberKey,
+    routing::RouteRow,
 };
 
 #[tokio::test]
@@ -40,12 +43,17 @@ async fn an_integration_is_read_back_by_every_way_in_and_only_by_its_owner() {
     ] {
         assert_eq!(found(which).await, None, "{which:?}");
     }
-    assert_eq!(w.store.routes_of_products(&[one, two, three]).await.unwrap(), std::slice::from_ref(&made));
-    assert_eq!(w.store.routes_of_sandbox(USER).await.unwrap(), std::slice::from_ref(&sandboxed));
-    let first = w.store.all_integrations(None, 1).await.unwrap();
-    let second = w.store.all_integrations(Some(first[0].id), 1).await.unwrap();
-    let mut all: Vec<IntegrationId> = first.iter().chain(&second).map(|i| i.id).collect();
-    assert!(w.store.all_integrations(Some(all[1]), 1).await.unwrap().is_empty());
+    let rows = w.store.route_rows_of_products(&[one, two, three]).await.unwrap();
+    let routed: Vec<_> = rows.iter().map(|row| (row.integration, row.member.unwrap().id)).collect();
+    assert_eq!(routed, made.members.iter().map(|member| (made.id, member.id)).collect::<Vec<_>>());
+    assert_eq!((rows[0].event.as_str(), rows[0].updated_at), (made.text("event"), made.updated_at));
+    let sandbox = w.store.route_rows_of_sandbox(USER).await.unwrap();
+    assert_eq!((sandbox[0].integration, sandbox[0].member), (sandboxed.id, None));
+    let ids = |rows: Vec<RouteRow>| rows.iter().map(|row| row.integration).collect::<BTreeSet<_>>();
+    let first = ids(w.store.all_route_rows(None, 1).await.unwrap());
+    let second = ids(w.store.all_route_rows(first.first().copied(), 1).await.unwrap());
+    let mut all: Vec<IntegrationId> = first.into_iter().chain(second).collect();
+    assert!(w.store.all_route_rows(Some(all[1]), 1).await.unwrap().is_empty());
     all.sort();
     let mut expected = vec![made.id, sandboxed.id];
     expected.sort();
