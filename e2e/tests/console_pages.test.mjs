@@ -239,6 +239,8 @@ test('what was changed is in the versions and in the audit, and an older version
   await page.getByText('changed it', { exact: false }).click();
   await page.locator('details[open]').getByText(it.receiver.url('/second')).waitFor();
   await page.locator('details.log').last().click();
+  await page.getByRole('link', { name: 'Go back to version 1' }).click();
+  await page.getByRole('heading', { name: 'url' }).waitFor();
   await page.getByRole('button', { name: 'Go back to version 1' }).click();
   await page.getByText('Restored.', { exact: false }).waitFor();
   await it.user.api.want(200, 'POST', `${it.products[2].scope}/events`, { name: shared.event, data: '{"id":1}' });

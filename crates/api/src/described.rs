@@ -43,7 +43,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint(ALL, Get, "/integrations", INTEGRATIONS, &[], 200, &[], "The integrations of the place with today's traffic."),
         Endpoint(ALL, Post, "/integrations", INTEGRATIONS, &[], 201, &[400, 403], "Create an integration. In an organization the body has `product_ids`."),
         Endpoint(ALL, Get, "/integrations/{id}", INTEGRATIONS, &[], 200, &[404], "An integration with its log."),
-        Endpoint(ALL, Put, "/integrations/{id}", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Replace the configuration of an integration."),
+        Endpoint(ALL, Put, "/integrations/{id}", INTEGRATIONS, &[], 200, &[400, 403, 404, 409, 412], "Replace the configuration of an integration. With `version` in the body, or in `If-Match`, only while that is the present version: else 409, or 412."),
         Endpoint(ALL, Post, "/integrations/{id}/redeliver", INTEGRATIONS, &[], 200, &[400, 403, 404, 409], "Deliver again what failed or was skipped, or count it with `dry_run`."),
         Endpoint(ALL, Post, "/integrations/{id}/logs/{log}/redeliver", INTEGRATIONS, &[], 200, &[403, 404, 409], "Deliver one row of the log again."),
         Endpoint(ALL, Get, "/integrations/{id}/redeliveries", INTEGRATIONS, &[], 200, &[404], "The newest redeliveries of an integration."),

@@ -8,6 +8,8 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use tributary_control::{
+    Error,
+    expecting::{Expected, NOT_PRESENT},
     integrations::{MemberView, View},
     listing::ListParams,
 };
@@ -145,9 +147,19 @@ async fn replace(
     State(state): State<AppState>,
     Caller(actor): Caller,
     at: At,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(wrapped(&state.control.replace_integration(&actor, at.key(), &at.id, body).await?))
+    let header = headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or_default());
+    let expected = Expected::of_body(&body)?.and_header(header)?;
+    match state.control.replace_expected(&actor, at.key(), &at.id, body, &expected).await {
+        Ok(view) => Ok(wrapped(&view)),
+        // Who asked in the words of HTTP is answered in them.
+        Err(error @ Error::Conflict { code: NOT_PRESENT, .. }) if header.is_some() => {
+            Err(ApiError::new(StatusCode::PRECONDITION_FAILED, NOT_PRESENT, error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn remove(

@@ -48,6 +48,11 @@ impl PageError {
         }
     }
 
+    /// Of an address at which there is nothing.
+    pub(crate) fn nowhere() -> PageError {
+        Error::not_found("page").into()
+    }
+
     pub(crate) fn forged() -> PageError {
         PageError::Forged
     }
@@ -182,9 +187,36 @@ fn with_status(status: StatusCode, page: askama::Result<String>) -> Response {
 
 /// A text of the use-cases as a sentence.
 pub(crate) fn sentence(text: &str) -> String {
+    // What is no plain word is somebody's data, which is shown as it is.
+    let word = text.split(' ').next().unwrap_or_default().trim_end_matches([':', ',', ';', '.']);
+    let is_word = word.chars().all(|c| c.is_ascii_lowercase() || c == '\'');
     let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    let first = match chars.next() {
+        Some(first) if is_word => first.to_ascii_uppercase().to_string(),
+        first => first.map(String::from).unwrap_or_default(),
+    };
     let rest = chars.as_str();
     let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{first}{rest}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_begins_with_a_capital_unless_it_begins_with_data() {
+        for (text, shown) in [
+            ("must be a number", "Must be a number."),
+            ("event: is required", "Event: is required."),
+            ("dana@example.com is the only one", "dana@example.com is the only one."),
+            ("127.0.0.1 is a loopback address", "127.0.0.1 is a loopback address."),
+            ("\"dana\" is the only one.", "\"dana\" is the only one."),
+            ("LAKE_KEY is used", "LAKE_KEY is used."),
+            ("product-1 is not a product", "product-1 is not a product."),
+            ("", "."),
+        ] {
+            assert_eq!(sentence(text), shown);
+        }
+    }
 }

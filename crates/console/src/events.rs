@@ -12,6 +12,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tributary_control::{place::PlaceKey, publish::NewEvent, streaming::StreamOf};
 use tributary_domain::access::Action;
@@ -21,6 +22,7 @@ use crate::{
     error::PageError,
     form::{Fields, Refused, Signed},
     here::{Here, PLACES},
+    integrations::shown_id,
     page::{Done, Page, ProductTabs, may, render},
 };
 
@@ -47,6 +49,11 @@ struct LivePage {
     base: String,
     /// In an organization: the products to publish in; slug and name.
     products: Vec<(String, String)>,
+    /// Names by id, as JSON: of products, and of integrations with their addresses.
+    product_names: String,
+    integration_names: String,
+    /// The filters, as the address has them.
+    wanted: Wanted,
     publish_refusal: String,
     refused: Refused,
 }
@@ -56,6 +63,16 @@ async fn page_of(console: &Console, here: &Here, refused: Refused) -> Result<Liv
         PlaceKey::Org(org) => console.list_org_products(&here.session.actor, org).await?,
         _ => Vec::new(),
     };
+    let seen = console.list_integrations(&here.session.actor, here.key()).await?;
+    let named = |view: &tributary_control::integrations::View| {
+        let integration = &view.integration;
+        (integration.id.to_string(), json!([shown_id(view), integration.text("name")]))
+    };
+    let integrations: serde_json::Map<String, Value> = seen.iter().map(named).collect();
+    let of_product = here.product().map(|product| (product.id.to_string(), product.name.clone()));
+    let names =
+        products.iter().map(|product| (product.id.to_string(), product.name.clone())).chain(of_product);
+    let names: serde_json::Map<String, Value> = names.map(|(id, name)| (id, name.into())).collect();
     let refusal = may(console, &here.session, here.key(), Action::SendEvents).await?.err();
     Ok(LivePage {
         tabs: ProductTabs::of(&here.place, "Events"),
@@ -64,6 +81,9 @@ async fn page_of(console: &Console, here: &Here, refused: Refused) -> Result<Liv
             None => here.page.clone().titled("Events", "Events"),
         },
         base: format!("{}/events", here.base()),
+        product_names: Value::Object(names).to_string(),
+        integration_names: Value::Object(integrations).to_string(),
+        wanted: Wanted::default(),
         products: products.into_iter().map(|product| (product.slug, product.name)).collect(),
         publish_refusal: refusal.unwrap_or_default(),
         refused,
@@ -74,8 +94,10 @@ async fn show(
     State(console): State<Console>,
     here: Here,
     Query(done): Query<Done>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Response, PageError> {
     let mut page = page_of(&console, &here, Refused::default()).await?;
+    page.wanted = wanted;
     page.page.notice = done.says(&[("published", "The event is accepted.")]);
     Ok(render(&page)?.into_response())
 }
@@ -110,28 +132,31 @@ async fn publish(
     }
 }
 
-fn body_of(fields: &Fields) -> serde_json::Map<String, serde_json::Value> {
+fn body_of(fields: &Fields) -> serde_json::Map<String, Value> {
     fields.body(&["name", "data"])
 }
 
-#[derive(serde::Deserialize)]
+/// What the page shows of all events.
+#[derive(Default, serde::Deserialize)]
 struct Wanted {
     #[serde(default)]
     prefix: String,
+    #[serde(default)]
+    device: String,
 }
 
 /// The stream itself. The cookie says who listens, so it is no part of the API.
 async fn listen(
     State(console): State<Console>,
     here: Here,
-    Query(Wanted { prefix }): Query<Wanted>,
+    Query(Wanted { prefix, .. }): Query<Wanted>,
 ) -> Result<Response, PageError> {
     let of = match here.key() {
         PlaceKey::Sandbox => StreamOf::Own,
         PlaceKey::Product(product) => StreamOf::Product(product.to_owned()),
         PlaceKey::Org(org) => StreamOf::Org(org.to_owned()),
     };
-    let subscription = console.listen(&here.session.actor, of, prefix).await?;
+    let subscription = console.listen_traced(&here.session.actor, of, prefix).await?;
     let Ok(place) = Semaphore::try_acquire_owned(Arc::clone(console.streams())) else {
         return Ok(StatusCode::TOO_MANY_REQUESTS.into_response());
     };

@@ -3,7 +3,8 @@
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Map, Value};
 use tributary_control::Error;
@@ -137,7 +138,16 @@ impl FromRequest<Console> for Signed {
     }
 }
 
-/// Whether a script asked for a part of a page rather than a person for the whole.
+/// Whether a script asked for a part of a page rather than a person for the whole. Going back asks for the whole.
 pub(crate) fn is_part(headers: &header::HeaderMap) -> bool {
-    headers.contains_key("hx-request") && !headers.contains_key("hx-boosted")
+    let has = |name| headers.contains_key(name);
+    has("hx-request") && !has("hx-boosted") && !has("hx-history-restore-request")
+}
+
+/// The way to another page after a form was done: a redirect, which a script follows as the browser would.
+pub(crate) fn go_to(part: bool, address: &str) -> Response {
+    match (part, HeaderValue::try_from(address)) {
+        (true, Ok(address)) => [(HeaderName::from_static("hx-redirect"), address)].into_response(),
+        _ => Redirect::to(address).into_response(),
+    }
 }

@@ -26,7 +26,13 @@ mod team;
 
 use std::{ops::Deref, sync::Arc};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{StatusCode, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
 use tokio::sync::Semaphore;
 use tributary_control::Control;
 use tributary_domain::limits;
@@ -72,4 +78,18 @@ pub fn router(control: Control) -> Router {
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .layer(from_fn(page::headers))
         .with_state(Console(Arc::new(Parts { control, streams })))
+}
+
+/// Turns the 404 of a path that is neither a page nor an endpoint into a page where a browser asked for it.
+pub async fn not_found_for_people(request: Request, next: Next) -> Response {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let wants_page = accept.is_some_and(|accept| {
+        // Browsers name pages first; a client that takes anything is a program.
+        accept.split(',').next().is_some_and(|first| first.trim().starts_with("text/html"))
+    });
+    let answer = next.run(request).await;
+    match wants_page && answer.status() == StatusCode::NOT_FOUND {
+        true => page::with_headers(error::PageError::nowhere().into_response()),
+        false => answer,
+    }
 }

@@ -67,6 +67,11 @@ struct TeamPage {
 }
 
 impl TeamPage {
+    /// Whether somebody is the owner, whose role is no choice among others.
+    fn owns(&self, member: &TeamMember) -> bool {
+        member.role == Some(Role::Owner)
+    }
+
     /// Whether an API user has a scope.
     fn has(&self, member: &TeamMember, scope: &str) -> bool {
         member.scopes.iter().any(|own| own == scope)

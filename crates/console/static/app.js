@@ -4,13 +4,23 @@
 
 document.documentElement.classList.add("script");
 
-const say = (text) => {
+// With `again`, the notice stays and has a button that does it once more.
+const say = (text, again) => {
   const toast = document.getElementById("toast");
   if (!toast) return;
+  // What can be done again is not covered by what only tells.
+  if (!again && !toast.hidden && toast.querySelector("button")) return;
   toast.textContent = text;
   toast.hidden = false;
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => { toast.hidden = true; }, 4000);
+  if (!again) {
+    say.timer = setTimeout(() => { toast.hidden = true; }, 4000);
+    return;
+  }
+  const button = document.createElement("button");
+  button.textContent = "Try again";
+  button.addEventListener("click", () => { toast.hidden = true; again(); });
+  toast.append(" ", button);
 };
 
 // Every time says when it was, in UTC and where the reader is.
@@ -52,7 +62,11 @@ let unsaved = false;
 document.addEventListener("input", (event) => {
   if (event.target.closest("form[data-guard]")) unsaved = true;
 });
-document.addEventListener("submit", () => { unsaved = false; });
+// A form that a script sends stays until the answer is there.
+document.addEventListener("submit", (event) => { if (!event.defaultPrevented) unsaved = false; });
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  if (event.detail.xhr.getResponseHeader("hx-redirect")) unsaved = false;
+});
 window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
 
 // A box that ticks all others of its group, and a field that narrows a list of boxes.
@@ -101,19 +115,69 @@ document.addEventListener("input", (event) => {
   if (typed) typed.form.querySelector("button.danger").disabled = typed.value !== typed.dataset.mustBe;
 });
 
+// A refused form is shown with what is wrong.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status !== 422) return;
+  event.detail.shouldSwap = true;
+  event.detail.isError = false;
+});
+let button = null;
+document.addEventListener("click", (event) => { button = event.target.closest("button") ?? button; });
+/** Sends a form again with the button that sent it. */
+const resend = (form) => () => form.requestSubmit(button?.form === form && button.isConnected ? button : null);
+const guarded = (event) => event.target.closest?.("form[data-guard]");
 document.addEventListener("htmx:responseError", (event) => {
   const answer = event.detail.xhr;
-  say(answer.getResponseHeader("x-signed-out")
-    ? "Your sign-in has ended. What you wrote is still here; saving asks you to sign in again"
-    : "The server could not do this. Try again in a moment");
+  const form = guarded(event);
+  if (answer.getResponseHeader("x-signed-out")) {
+    if (!form) return say("Your sign-in has ended. What you wrote is still here; saving asks you to sign in again");
+    // The page to sign in on keeps the form, so it is sent there as without a script.
+    unsaved = false;
+    const go = document.createElement("input");
+    Object.assign(go, { type: "hidden", name: "go", value: button?.form === form && button.name === "go" ? button.value : "save" });
+    form.append(go);
+    return form.submit();
+  }
+  if (!form) return say("The server could not do this. Try again in a moment");
+  const page = new DOMParser().parseFromString(answer.responseText, "text/html");
+  const told = [...page.querySelectorAll("h1, h1 + p")].map((part) => part.textContent.trim()).join(": ");
+  return say(`${told || `The server could not do this (${answer.status})`} What you wrote is still here.`, resend(form));
 });
-document.addEventListener("htmx:sendError", () => say("The server cannot be reached. Try again in a moment"));
-document.addEventListener("htmx:afterSettle", (event) => tellTimes(event.target));
+document.addEventListener("htmx:sendError", (event) => {
+  const form = guarded(event);
+  if (form) say("The server cannot be reached. Nothing is saved; what you wrote is still here.", resend(form));
+  else say("The server cannot be reached. Try again in a moment");
+});
+
+// A field says that it is wrong for as long as the text beside it does.
+const markWrong = () => {
+  for (const text of document.querySelectorAll("#editor .wrong[id]")) {
+    const field = document.querySelector(`#editor [aria-describedby="${CSS.escape(text.id)}"]`);
+    if (!field || field.tagName === "FIELDSET") continue;
+    if (text.textContent) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+  }
+};
+/** To the first field that a refused save is about. */
+const toFirstWrong = () => {
+  const text = [...document.querySelectorAll("#editor .wrong[id]")].find((one) => one.textContent);
+  if (!text) return document.querySelector("main [role=alert]")?.scrollIntoView({ block: "center" });
+  const field = document.querySelector(`#editor [aria-describedby="${CSS.escape(text.id)}"]`);
+  return (field?.matches("fieldset") ? field.querySelector("input[type=checkbox]") : field)?.focus();
+};
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id === "content") document.getElementById("toast")?.setAttribute("hidden", "");
+  tellTimes(event.target);
+  showChosen(document);
+  markWrong();
+  if (event.target.id === "content" && document.querySelector("#editor, main [role=alert]")) toFirstWrong();
+});
 document.addEventListener("htmx:beforeRequest", () => document.getElementById("loading")?.classList.add("htmx-request"));
 document.addEventListener("htmx:afterRequest", () => document.getElementById("loading")?.classList.remove("htmx-request"));
 document.addEventListener("DOMContentLoaded", () => {
   tellTimes(document);
   showChosen(document);
+  if (document.querySelector("#editor [name=again][value='1']")) toFirstWrong();
   const typed = document.querySelector("[data-must-be]");
   if (typed) typed.form.querySelector("button.danger").disabled = true;
 });

@@ -6,6 +6,7 @@
   if (!live) return;
   const MOST_ROWS = 200;
   const RECONNECT_MS = 2000;
+  const TYPING_MS = 300;
   const state = document.getElementById("live-state");
   const empty = document.getElementById("live-empty");
   const pause = document.getElementById("live-pause");
@@ -26,39 +27,79 @@
     try { return JSON.stringify(JSON.parse(data), null, 2); } catch { return data ?? ""; }
   };
 
-  /** The event of an integration's: which event caused it, or null for a device's own. */
-  const causedBy = (name) => /(?:^|\/)hook-(?:sent|response|error)\/(.+)$/.exec(name)?.[1] ?? null;
+  const names = { integrations: JSON.parse(live.dataset.integrations), products: JSON.parse(live.dataset.products) };
+  const pages = live.dataset.stream.replace(/\/events\/stream$/, "/integrations");
 
-  const row = (event) => {
+  const row = (event, hidden) => {
     const details = element("details", "log");
-    details.dataset.name = event.name;
-    details.dataset.device = event.coreid ?? "";
     const summary = element("summary");
     const time = element("time", "", new Date(event.published_at).toLocaleTimeString());
     time.dateTime = event.published_at;
     time.title = `${event.published_at} · ${new Date(event.published_at).toLocaleString()} here`;
-    summary.append(time, element("span", "mono", event.name), element("span", "", event.coreid ?? ""));
-    summary.append(element("span", "fill quiet mono", (event.data ?? "").slice(0, 120)));
+    summary.append(time, element("span", "mono", event.name), element("span", "", hidden ? "" : event.coreid ?? ""));
+    const product = names.products[event.productID];
+    if (product && Object.keys(names.products).length > 1) summary.append(element("span", "quiet", product));
+    summary.append(element("span", "fill quiet mono", event.data === "undefined" ? "" : (event.data ?? "").slice(0, 120)));
     details.append(summary, element("pre", "", pretty(event.data)));
     return details;
   };
 
-  const fits = (event) => !device.value.trim() || (event.coreid ?? "").includes(device.value.trim().toLowerCase());
+  const wanted = () => [prefix.value, device.value.trim().toLowerCase()];
+  const fits = (row) => {
+    const [begins, of] = wanted();
+    return row.dataset.name.startsWith(begins) && row.dataset.device.toLowerCase().includes(of);
+  };
 
-  const show = (event) => {
-    const cause = causedBy(event.name);
-    const parent = cause && [...live.children].find((child) => cause === child.dataset.name || cause.startsWith(`${child.dataset.name}/`));
-    if (parent) {
-      const nested = parent.querySelector(".nested") ?? parent.appendChild(element("div", "nested"));
-      nested.append(row(event));
-      const count = parent.querySelector(".badge") ?? parent.querySelector("summary").appendChild(element("span", "badge"));
-      count.textContent = `${nested.children.length} from integrations`;
-      return;
+  /** One mark for each integration that an event fired: what is known of it last. */
+  const chip = (parent, cause) => {
+    const chips = parent.querySelector(".chips") ?? parent.querySelector("summary").appendChild(element("span", "chips"));
+    let one = [...chips.children].find((child) => child.dataset.integration === cause.integration);
+    if (!one) {
+      one = chips.appendChild(element("span", "badge"));
+      one.dataset.integration = cause.integration;
     }
-    if (!fits(event)) return;
-    live.prepend(row(event));
+    const [, name] = names.integrations[cause.integration] ?? ["", "an integration"];
+    const said = { sent: ["→", "sent"], response: ["✓", "replied"], error: ["✗", "error"] }[cause.kind];
+    one.className = `badge ${cause.kind === "error" ? "bad" : cause.kind === "response" ? "on" : ""}`;
+    one.textContent = `${said[0]} ${name}`;
+    one.title = `${name}: ${said[1]}`;
+  };
+
+  const place = (shown, id, name, coreid) => {
+    Object.assign(shown.dataset, { id, name, device: coreid ?? "" });
+    shown.hidden = !fits(shown);
+    live.prepend(shown);
     while (live.children.length > MOST_ROWS) live.lastElementChild.remove();
     empty.hidden = true;
+  };
+
+  const show = (event) => {
+    if (!event.cause) {
+      const early = [...live.children].find((child) => child.dataset.id === event.id);
+      if (!early) return place(row(event), event.id, event.name, event.coreid);
+      // What it caused came first.
+      const real = row(event);
+      early.querySelector("summary").replaceChildren(...real.querySelector("summary").childNodes, early.querySelector(".chips"));
+      return early.querySelector("pre").replaceWith(real.querySelector("pre"));
+    }
+    const { cause } = event;
+    let parent = [...live.children].find((child) => child.dataset.id === cause.id);
+    if (!parent) {
+      parent = row({ ...event, name: cause.name, coreid: cause.coreid, data: "" });
+      place(parent, cause.id, cause.name, cause.coreid);
+    }
+    const nested = parent.querySelector(".nested") ?? parent.appendChild(element("div", "nested"));
+    const shown = row(event, true);
+    const [page, name] = names.integrations[cause.integration] ?? [];
+    if (page) {
+      const link = element("a", "", name);
+      link.href = `${pages}/${page}`;
+      const line = element("p", "");
+      line.append(link);
+      shown.append(line);
+    }
+    nested.append(shown);
+    return chip(parent, cause);
   };
 
   const take = (block) => {
@@ -106,10 +147,19 @@
     state.textContent = paused ? "Paused" : "Live";
   });
   document.getElementById("live-clear").addEventListener("click", () => { live.replaceChildren(); empty.hidden = false; });
-  prefix.addEventListener("change", listen);
-  device.addEventListener("input", () => {
-    for (const child of live.children) child.hidden = !child.dataset.device.includes(device.value.trim().toLowerCase());
-  });
+  // Both filters act at once on what is shown; the stream follows once the name is typed.
+  let typing;
+  const filter = () => {
+    for (const child of live.children) child.hidden = !fits(child);
+    const address = new URL(location.href);
+    for (const [name, field] of [["prefix", prefix], ["device", device]]) {
+      if (field.value) address.searchParams.set(name, field.value);
+      else address.searchParams.delete(name);
+    }
+    history.replaceState(history.state, "", address);
+  };
+  prefix.addEventListener("input", () => { filter(); clearTimeout(typing); typing = setTimeout(listen, TYPING_MS); });
+  device.addEventListener("input", filter);
   // Publishing from here leaves the stream running.
   document.getElementById("publish")?.addEventListener("submit", async (event) => {
     const form = event.target;

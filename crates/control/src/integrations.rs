@@ -19,6 +19,7 @@ use tributary_store::{
 use crate::{
     Control, Error,
     drafting::Checked,
+    expecting::Expected,
     place::{ATTEMPTS, Found, Place, PlaceKey, changed_meanwhile, refusal, shared_integration},
     signing,
 };
@@ -140,7 +141,7 @@ impl Control {
     }
 
     /// Replaces an integration's configuration by that of a request's body, and in an organization its list of products
-    /// where the body has one.
+    /// where the body has one. A body with a `version` is refused where that is no longer the present one.
     ///
     /// # Errors
     /// As [`Control::create_integration`], and 409 `shared_integration` in a product that shares it.
@@ -151,12 +152,30 @@ impl Control {
         id: &str,
         body: Map<String, Value>,
     ) -> Result<View, Error> {
+        let expected = Expected::of_body(&body)?;
+        self.replace_expected(actor, key, id, body, &expected).await
+    }
+
+    /// As [`Control::replace_integration`], where the integration is still as it was read; the `version` in the body does not
+    /// count.
+    ///
+    /// # Errors
+    /// As [`Control::replace_integration`], and 409 `not_the_present_version`.
+    pub async fn replace_expected(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+        id: &str,
+        body: Map<String, Value>,
+        expected: &Expected,
+    ) -> Result<View, Error> {
         let place = self.place_to_write(actor, key, Action::UpdateIntegration).await?;
         for _ in 0..ATTEMPTS {
             let Found { integration: old, member } = self.find_integration(&place, id).await?;
             if member.is_some() && old.is_shared() {
                 return Err(shared_integration(&old));
             }
+            self.must_be_expected(expected, &old).await?;
             let Checked { config, products, made } =
                 self.check_draft(&place, body.clone(), Some(&old)).await?;
             let members = products.map(|products| self.new_members(&products));

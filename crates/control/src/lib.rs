@@ -13,6 +13,7 @@ mod comparing;
 pub mod devices;
 mod drafting;
 pub mod error;
+pub mod expecting;
 mod fields;
 pub mod history;
 pub mod integrations;

@@ -193,7 +193,10 @@ fn read(params: &ListParams, product: Option<ProductId>, errors: &mut Vec<FieldE
         }
     }
     ListQuery {
-        search: params.filled("search").map(str::to_ascii_lowercase),
+        search: params
+            .filled("search")
+            .map(|text| text.trim().to_lowercase())
+            .filter(|text| !text.is_empty()),
         event: params.filled("event").map(str::to_owned),
         integration_type: params.filled("type").map(str::to_owned),
         product,

@@ -38,8 +38,32 @@ impl Control {
         stream: StreamOf,
         prefix: String,
     ) -> Result<Subscription, Error> {
+        self.subscribe(actor, stream, prefix, false).await
+    }
+
+    /// As [`Control::listen`], where each event also says which one it is, and what an integration caused says by which event
+    /// and is chosen by that event's name.
+    ///
+    /// # Errors
+    /// As [`Control::listen`].
+    pub async fn listen_traced(
+        &self,
+        actor: &Actor,
+        stream: StreamOf,
+        prefix: String,
+    ) -> Result<Subscription, Error> {
+        self.subscribe(actor, stream, prefix, true).await
+    }
+
+    async fn subscribe(
+        &self,
+        actor: &Actor,
+        stream: StreamOf,
+        prefix: String,
+        traced: bool,
+    ) -> Result<Subscription, Error> {
         let (channels, device) = self.channels(actor, stream).await?;
-        Ok(self.pipeline.streams().subscribe(Wanted { channels, device, prefix }))
+        Ok(self.pipeline.streams().subscribe(Wanted { channels, device, prefix, traced }))
     }
 
     async fn channels(

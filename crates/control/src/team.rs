@@ -387,7 +387,7 @@ fn check(changed: Changed, username: &str) -> Result<(), Error> {
         Changed::NotThere => Err(no_member(username)),
         Changed::LastOwner => Err(Error::conflict(
             "last_owner",
-            format!("{username} is the only {}; make somebody else one first", Role::Owner.as_str()),
+            format!("\"{username}\" is the only {}; make somebody else one first", Role::Owner.as_str()),
         )),
     }
 }

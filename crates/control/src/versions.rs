@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 use tributary_domain::{
-    FieldError, Owner,
+    FieldError, Owner, ProductId,
     access::{Action, Actor},
+    changes::{Change, changes},
     integration::{Config, Integration},
     sensitive,
 };
@@ -17,6 +18,17 @@ use crate::{
     newest::{Newest, Paged},
     place::{ATTEMPTS, Found, PlaceKey, changed_meanwhile, refusal, shared_integration},
 };
+
+/// A version beside the present one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The version.
+    pub row: VersionRow,
+    /// From the present configuration to that of the version, sensitive values masked.
+    pub changes: Vec<Change>,
+    /// Products with parameters that they override and that the version does not declare.
+    pub lost: Vec<(ProductId, Vec<String>)>,
+}
 
 impl Control {
     /// The versions of an integration, newest first.
@@ -88,6 +100,31 @@ impl Control {
             }
         }
         Err(changed_meanwhile())
+    }
+
+    /// What going back to a version would change: the fields, and the parameters whose values on products are then lost.
+    ///
+    /// # Errors
+    /// When there is none, or it is not the caller's to look at.
+    pub async fn compare_version(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+        id: &str,
+        version: &str,
+    ) -> Result<Comparison, Error> {
+        let place = self.place(actor, key, Action::GetIntegration).await?;
+        let now = self.find_integration(&place, id).await?.integration;
+        let (row, config) = self.version_of(&now, version).await?;
+        let declared = tributary_domain::parameters::declared(&config);
+        let lost = |member: &tributary_domain::integration::Member| {
+            let own = now.overrides_of(member.id)?;
+            let lost: Vec<String> =
+                own.keys().filter(|name| !declared.contains_key(*name)).cloned().collect();
+            (!lost.is_empty()).then_some((member.product, lost))
+        };
+        let lost = now.members.iter().filter_map(lost).collect();
+        Ok(Comparison { row, changes: changes(&now.config, &config), lost })
     }
 
     async fn version_of(&self, of: &Integration, number: &str) -> Result<(VersionRow, Config), Error> {

@@ -211,9 +211,11 @@ pub fn allows(standing: Standing, scopes: Option<&[Scope]>, action: Action) -> A
     }
     match standing {
         Standing::Member(role) if role < action.role() => Access::Forbidden(format!(
-            "your role is {}; this needs the role {} or above",
+            "your role is {}; this needs the role {}{}",
             role.as_str(),
-            action.role().as_str()
+            action.role().as_str(),
+            // Nothing is above it.
+            if action.role() == Role::Owner { "" } else { " or above" },
         )),
         // An API user without scopes would be a person's token on an API user: it may do nothing.
         Standing::ApiUser if scopes.is_none() => Access::Forbidden("an API user needs scopes".to_owned()),

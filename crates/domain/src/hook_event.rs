@@ -4,7 +4,8 @@
 //! they cannot trigger an integration, whatever their name is.
 
 use crate::{
-    ids::{OrgId, ProductId, UserId},
+    EventId,
+    ids::{IntegrationId, OrgId, ProductId, UserId},
     limits,
     time::Timestamp,
 };
@@ -14,9 +15,48 @@ pub const INTERNAL_COREID: &str = "particle-internal";
 /// The data of a hook-sent event, as the original sends it.
 pub const HOOK_SENT_DATA: &str = "undefined";
 
+/// What happened of which an integration's event tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    /// The request was sent.
+    Sent,
+    /// A reply, or a piece of one.
+    Response,
+    /// It failed, or was skipped.
+    Error,
+}
+
+impl HookKind {
+    /// As the console's stream says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HookKind::Sent => "sent",
+            HookKind::Response => "response",
+            HookKind::Error => "error",
+        }
+    }
+}
+
+/// Where an integration's event comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The event that fired it.
+    pub event: EventId,
+    /// That event's name.
+    pub name: String,
+    /// That event's device.
+    pub coreid: String,
+    /// The integration.
+    pub integration: IntegrationId,
+    /// What happened.
+    pub kind: HookKind,
+}
+
 /// An event that an integration caused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookEvent {
+    /// Where it comes from.
+    pub cause: Cause,
     /// The product of the event that caused it.
     pub product: Option<ProductId>,
     /// The organization that owns the product.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value, json};
 use tributary_domain::{
     Event, Timestamp, UserId,
-    hook_event::{HOOK_SENT_DATA, HookEvent},
+    hook_event::{Cause, HOOK_SENT_DATA, HookEvent, HookKind},
     outcome::Outcome,
 };
 use tributary_store::delivery::LogRow;
@@ -48,17 +48,29 @@ pub fn hook_events(route: &Route, event: &Event, attempt: &Attempt, now: Timesta
     let variables = Delivery::variables(route, event);
     let response = route.compiled.target.response();
     let sent = attempt.reply.is_some() || attempt.error.as_deref().is_none_or(|e| e == NO_REPLY_IN_TIME);
-    let mut named: Vec<(String, String)> = Vec::new();
+    let mut named: Vec<(HookKind, (String, String))> = Vec::new();
     if sent {
-        named.push((format!("hook-sent/{}", event.name), HOOK_SENT_DATA.to_owned()));
+        named.push((HookKind::Sent, (format!("hook-sent/{}", event.name), HOOK_SENT_DATA.to_owned())));
     }
+    let mut add =
+        |kind, events: Vec<(String, String)>| named.extend(events.into_iter().map(|one| (kind, one)));
     match (&attempt.error, &attempt.reply) {
-        (Some(error), _) => named.extend(response.error_events(&variables, error)),
-        (None, Some(reply)) => named.extend(response.events(&variables, route.is_sandbox(), reply)),
+        (Some(error), _) => add(HookKind::Error, response.error_events(&variables, error)),
+        (None, Some(reply)) => {
+            add(HookKind::Response, response.events(&variables, route.is_sandbox(), reply));
+        }
         (None, None) => {}
     }
     let users = listeners(route, event);
-    let hook_event = |(name, data)| HookEvent {
+    let cause = |kind| Cause {
+        event: event.id,
+        name: event.name.to_string(),
+        coreid: event.coreid.to_string(),
+        integration: route.counted.integration,
+        kind,
+    };
+    let hook_event = |(kind, (name, data))| HookEvent {
+        cause: cause(kind),
         product: route.counted.product,
         org: route.org(),
         users: users.clone(),

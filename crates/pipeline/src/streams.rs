@@ -15,9 +15,9 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tributary_domain::{
-    Event, OrgId, ProductId, Timestamp, UserId,
+    Event, EventId, OrgId, ProductId, Timestamp, UserId,
     event::DEFAULT_TTL_SECONDS,
-    hook_event::{HookEvent, INTERNAL_COREID},
+    hook_event::{Cause, HookEvent, INTERNAL_COREID},
 };
 
 /// Events that a subscriber may be behind before it is cut off.
@@ -43,6 +43,9 @@ pub struct Wanted {
     pub device: Option<String>,
     /// Only events whose name starts so; empty = all.
     pub prefix: String,
+    /// Whether frames also say which event is which and what caused it. What integrations caused is then chosen by the name of
+    /// the event that fired them.
+    pub traced: bool,
 }
 
 struct Subscriber {
@@ -103,6 +106,13 @@ struct Shown<'a> {
     coreid: &'a str,
     product: Option<ProductId>,
     version: Option<u32>,
+    origin: Origin<'a>,
+}
+
+/// Which event it is, or where it comes from.
+enum Origin<'a> {
+    Event(EventId),
+    Hook(&'a Cause),
 }
 
 impl Streams {
@@ -142,6 +152,7 @@ impl Streams {
             coreid: &event.coreid,
             product: event.product,
             version: event.version,
+            origin: Origin::Event(event.id),
         });
     }
 
@@ -161,22 +172,28 @@ impl Streams {
             coreid: INTERNAL_COREID,
             product: event.product,
             version: None,
+            origin: Origin::Hook(&event.cause),
         });
     }
 
     fn send(&self, shown: &Shown<'_>) {
         let by_channel = self.0.by_channel.read();
         let mut heard: Vec<&Arc<Subscriber>> = Vec::new();
-        let mut frame: Option<Bytes> = None;
+        let mut frames: [Option<Bytes>; 2] = [None, None];
         for subscriber in shown.channels.iter().filter_map(|c| by_channel.get(c)).flatten() {
             let wanted = &subscriber.wanted;
-            let fits = shown.name.starts_with(&wanted.prefix)
+            let name = match shown.origin {
+                Origin::Hook(cause) if wanted.traced => &cause.name,
+                _ => shown.name,
+            };
+            let fits = name.starts_with(&wanted.prefix)
                 && wanted.device.as_deref().is_none_or(|device| device == shown.coreid);
             if !fits || heard.iter().any(|s| Arc::ptr_eq(s, subscriber)) {
                 continue;
             }
             heard.push(subscriber);
-            let frame = frame.get_or_insert_with(|| Bytes::from(render(shown))).clone();
+            let frame = &mut frames[usize::from(wanted.traced)];
+            let frame = frame.get_or_insert_with(|| Bytes::from(render(shown, wanted.traced))).clone();
             if subscriber.queue.try_send(frame).is_err() && !subscriber.cut_off.swap(true, Ordering::Relaxed)
             {
                 tracing::info!(stream.prefix = wanted.prefix, "a stream does not keep up and is cut off");
@@ -187,7 +204,7 @@ impl Streams {
 
 /// The event as the wire has it (contract 4.1). Names of hook events come from templates: a line break in one would
 /// end the frame, so control characters are left out.
-fn render(shown: &Shown<'_>) -> String {
+fn render(shown: &Shown<'_>, traced: bool) -> String {
     let mut out = String::with_capacity(160 + shown.name.len() + shown.data.map_or(0, str::len));
     out.push_str("event: ");
     out.extend(shown.name.chars().filter(|c| !c.is_control()));
@@ -206,6 +223,23 @@ fn render(shown: &Shown<'_>) -> String {
     if let Some(version) = shown.version {
         let _ = write!(out, ",\"version\":{version}");
     }
+    match shown.origin {
+        _ if !traced => {}
+        Origin::Event(id) => {
+            let _ = write!(out, ",\"id\":\"{id}\"");
+        }
+        Origin::Hook(cause) => {
+            let _ = write!(
+                out,
+                ",\"cause\":{{\"id\":\"{}\",\"name\":{},\"coreid\":{},\"integration\":\"{}\",\"kind\":\"{}\"}}",
+                cause.event,
+                quoted(Some(&cause.name)),
+                quoted(Some(&cause.coreid)),
+                cause.integration,
+                cause.kind.as_str(),
+            );
+        }
+    }
     out.push_str("}\n\n");
     out
 }
@@ -214,7 +248,29 @@ fn render(shown: &Shown<'_>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tributary_domain::EventId;
+    use tributary_domain::{IntegrationId, hook_event::HookKind};
+
+    fn cause(name: &str) -> Cause {
+        Cause {
+            event: EventId([7; 16]),
+            name: name.to_owned(),
+            coreid: "d1".to_owned(),
+            integration: IntegrationId([8; 12]),
+            kind: HookKind::Sent,
+        }
+    }
+
+    fn hook(name: &str, of: &str) -> HookEvent {
+        HookEvent {
+            cause: cause(of),
+            product: Some(PRODUCT),
+            org: None,
+            users: vec![],
+            name: name.to_owned(),
+            data: "undefined".to_owned(),
+            published_at: Timestamp(0),
+        }
+    }
 
     const USER: UserId = UserId([1; 12]);
     const ORG: OrgId = OrgId([2; 12]);
@@ -235,7 +291,7 @@ mod tests {
     }
 
     fn wanted(channels: &[Channel], prefix: &str) -> Wanted {
-        Wanted { channels: channels.to_vec(), device: None, prefix: prefix.to_owned() }
+        Wanted { channels: channels.to_vec(), device: None, prefix: prefix.to_owned(), traced: false }
     }
 
     #[tokio::test]
@@ -269,17 +325,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_traces_hears_what_an_event_caused_by_the_events_name_and_with_its_id() {
+        let streams = Streams::default();
+        let traced = Wanted { traced: true, ..wanted(&[Channel::Product(PRODUCT)], "temp") };
+        let mut traced = streams.subscribe(traced);
+        let mut plain = streams.subscribe(wanted(&[Channel::Product(PRODUCT)], "hook-sent"));
+        streams.show_hook(&hook("hook-sent/temp/1", "temp/1"));
+        streams.show_hook(&hook("hook-sent/wind/1", "wind/1"));
+        streams.show(&event("temp/2"), None);
+        let heard = |bytes: Option<Bytes>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        let caused = heard(traced.next().await);
+        assert!(caused.starts_with("event: hook-sent/temp/1\n"), "{caused}");
+        let trace = format!("\"cause\":{{\"id\":\"{}\",\"name\":\"temp/1\"", EventId([7; 16]));
+        assert!(caused.contains(&trace), "{caused}");
+        assert!(heard(traced.next().await).contains(&format!("\"id\":\"{}\"", EventId([0; 16]))));
+        let public = heard(plain.next().await);
+        assert!(!public.contains("cause") && !public.contains("\"id\""), "{public}");
+    }
+
+    #[tokio::test]
     async fn a_hook_events_name_cannot_break_out_of_its_frame() {
         let streams = Streams::default();
         let mut all = streams.subscribe(wanted(&[Channel::Product(PRODUCT)], ""));
-        streams.show_hook(&HookEvent {
-            product: Some(PRODUCT),
-            org: None,
-            users: vec![],
-            name: "a\nevent: b\r\n".to_owned(),
-            data: "x".to_owned(),
-            published_at: Timestamp(0),
-        });
+        streams.show_hook(&hook("a\nevent: b\r\n", "door"));
         assert!(all.next().await.unwrap().starts_with(b"event: aevent: b\ndata: {"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use tributary_domain::{IntegrationId, Owner, ProductId, UserId, integration::Integration};
 
 use crate::{
@@ -60,7 +60,7 @@ pub enum SortKey {
 /// Which integrations a page shows, in which order.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
-    /// Part of the name, event or address; lower case.
+    /// Part of the name, event or address, or the whole id of the integration or of a membership; lower case.
     pub search: Option<String>,
     /// The whole event prefix.
     pub event: Option<String>,
@@ -102,10 +102,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let keys = page_keys(&mut tx, of, query).await?;
         let ids: Vec<IntegrationId> = keys.iter().map(|(id, _)| *id).collect();
-        let owner = match of {
-            ListOf::Sandbox(user) => Owner::User(user),
-            ListOf::Product(owner, _) | ListOf::Owner(owner) => owner,
-        };
+        let owner = owner_of(of);
         let found = load(&mut tx, &self.vault, Which::These(owner, &ids)).await?;
         let mut found: HashMap<_, _> = found.into_iter().map(|one| (one.id, one)).collect();
         let counts = page_counts(&mut tx, of, &ids, query.day).await?;
@@ -144,10 +141,11 @@ async fn page_keys(
     of: ListOf,
     query: &ListQuery,
 ) -> Result<Vec<(IntegrationId, SortKey)>, StoreError> {
+    let folded = folded(tx, of, query).await?;
     let mut sql = QueryBuilder::<Sqlite>::new("SELECT id, k FROM (SELECT i.id AS id, ");
     push_key(&mut sql, of, query);
     sql.push(" AS k FROM integrations i WHERE ");
-    push_filters(&mut sql, of, query);
+    push_filters(&mut sql, of, query, folded.as_deref());
     sql.push(")");
     let (beyond, direction) = if query.descending { ("<", " DESC") } else { (">", "") };
     if let Some((key, id)) = &query.after {
@@ -197,11 +195,33 @@ fn push_key(sql: &mut QueryBuilder<Sqlite>, of: ListOf, query: &ListQuery) {
     }
 }
 
-fn push_filters(sql: &mut QueryBuilder<Sqlite>, of: ListOf, query: &ListQuery) {
-    let owner = match of {
+/// The integrations in which a search that is not ASCII is found: the database folds the case of ASCII alone. `None` for every
+/// other search.
+async fn folded(
+    tx: &mut SqliteConnection,
+    of: ListOf,
+    query: &ListQuery,
+) -> Result<Option<Vec<String>>, StoreError> {
+    let Some(search) = query.search.as_ref().filter(|search| !search.is_ascii()) else { return Ok(None) };
+    let rows = sqlx::query("SELECT id, name, event, address FROM integrations WHERE owner = $1")
+        .bind(owner_of(of).to_string())
+        .fetch_all(tx)
+        .await?;
+    let has = |row: &SqliteRow| {
+        (1..=3).any(|column| row.get::<String, _>(column).to_lowercase().contains(search.as_str()))
+    };
+    Ok(Some(rows.iter().filter(|row| has(row)).map(|row| row.get(0)).collect()))
+}
+
+fn owner_of(of: ListOf) -> Owner {
+    match of {
         ListOf::Sandbox(user) => Owner::User(user),
         ListOf::Product(owner, _) | ListOf::Owner(owner) => owner,
-    };
+    }
+}
+
+fn push_filters(sql: &mut QueryBuilder<Sqlite>, of: ListOf, query: &ListQuery, folded: Option<&[String]>) {
+    let owner = owner_of(of);
     sql.push("i.owner = ").push_bind(owner.to_string());
     if matches!(of, ListOf::Sandbox(_)) {
         sql.push(" AND i.sandbox");
@@ -214,7 +234,15 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, of: ListOf, query: &ListQuery) {
     if let Some(search) = &query.search {
         sql.push(" AND (INSTR(i.name, ").push_bind(search.clone());
         sql.push(") OR INSTR(LOWER(i.event), ").push_bind(search.clone());
-        sql.push(") OR INSTR(i.address, ").push_bind(search.clone()).push("))");
+        sql.push(") OR INSTR(i.address, ").push_bind(search.clone());
+        sql.push(") OR i.id = ").push_bind(search.clone());
+        sql.push(" OR i.id IN (SELECT integration_id FROM members WHERE id = ").push_bind(search.clone());
+        sql.push(")");
+        if let Some(folded) = folded {
+            sql.push(" OR i.id IN (SELECT value FROM json_each(");
+            sql.push_bind(serde_json::json!(folded).to_string()).push("))");
+        }
+        sql.push(")");
     }
     if let Some(event) = &query.event {
         sql.push(" AND i.event = ").push_bind(event.clone());

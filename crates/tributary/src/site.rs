@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::{Router, extract::Request, response::Response, routing::future::RouteFuture};
+use axum::{Router, extract::Request, middleware::from_fn, response::Response, routing::future::RouteFuture};
 use futures_util::future::{BoxFuture, Either};
 use tower_service::Service;
 use tributary_api::Api;
@@ -22,7 +22,11 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(pages: Router, api: Api) -> Site {
-        Site { pages: pages.fallback_service(api.clone()), api }
+        // A person who follows a wrong link gets a page; programs get the API's answer.
+        let rest = Router::new()
+            .fallback_service(api.clone())
+            .layer(from_fn(tributary_console::not_found_for_people));
+        Site { pages: pages.fallback_service(rest), api }
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Console,
     error::{PageError, sentence},
-    form::Signed,
+    form::{Fields, Signed},
     here::Here,
     page::render,
 };
@@ -62,6 +62,8 @@ struct Check {
     /// Whether the form separates, so that a save without a change is off.
     separates: bool,
     exists: bool,
+    /// Whether a save was refused before.
+    again: bool,
     cancel: String,
 }
 
@@ -86,10 +88,11 @@ pub(crate) async fn check(
         changed: None,
         separates: fields.text("mode") == "separate",
         exists: !id.is_empty(),
+        again: fields.has("again"),
         cancel: if id.is_empty() { format!("{base}/new") } else { format!("{base}/{id}") },
     };
     if !sent.errors.is_empty() {
-        check.none = "Mend what is marked to see the requests.".to_owned();
+        check.none = "The requests appear here once what is marked is put right.".to_owned();
         return render(&check);
     }
     let (actor, key) = (&here.session.actor, here.key());
@@ -105,25 +108,37 @@ pub(crate) async fn check(
     if !id.is_empty() {
         request.insert("id".to_owned(), id.into());
     }
-    if fields.text("preview_of") == "sample" {
-        let name = fields.text("sample_event");
-        let sample = json!({"name": (!name.is_empty()).then_some(name), "data": fields.text("sample_data")});
-        request.insert("events".to_owned(), json!([sample]));
+    let sample = fields.text("preview_of") == "sample";
+    if sample {
+        request = with_sample(request, &fields);
     } else {
         request.insert("last".to_owned(), LAST.into());
     }
-    match console.preview_integration(actor, key, request).await {
-        Ok(preview) => check.show(&preview),
+    match console.preview_integration(actor, key, request.clone()).await {
+        Ok(preview) => {
+            let none_came = !sample && preview.products.iter().all(|product| product.looked_at == 0);
+            let shown = match none_came {
+                true => console.preview_integration(actor, key, with_sample(request, &fields)).await?,
+                false => preview,
+            };
+            check.show(&shown, sample || none_came);
+            if none_came {
+                check.warnings.clear();
+                check.none = "No event came yet, so this is for the sample event.".to_owned();
+            }
+        }
         Err(Error::Invalid { errors, .. }) => {
-            // What nobody has filled in yet is not wrong while it is typed; a save says it.
+            // What nobody has filled in yet is not wrong while it is typed; a save says it, and then it stays said.
             let missing = |message: &str| {
                 message.starts_with("is required") || message.starts_with("list the products")
             };
             let (missing, wrong): (Vec<_>, Vec<_>) =
                 errors.into_iter().partition(|error| missing(&error.message));
-            check.wrong = Wrong::new(&wrong, sent.tab, &kind);
+            let said: Vec<_> =
+                wrong.into_iter().chain(missing.iter().filter(|_| check.again).cloned()).collect();
+            check.wrong = Wrong::new(&said, sent.tab, &kind);
             check.none = match missing.is_empty() {
-                true => "Mend what is marked to see the requests.".to_owned(),
+                true => "The requests appear here once what is marked is put right.".to_owned(),
                 false => {
                     let names = missing.iter().map(|error| shown::words_of(&error.field)).collect::<Vec<_>>();
                     format!("The requests appear here once these are filled in: {}.", names.join(", "))
@@ -138,8 +153,17 @@ pub(crate) async fn check(
     render(&check)
 }
 
+/// The request with the sample event of the form in place of those that came. One without a name is named as the integration's.
+fn with_sample(mut request: Map<String, Value>, fields: &Fields) -> Map<String, Value> {
+    let name = [fields.text("sample_event"), fields.text("event")].into_iter().find(|name| !name.is_empty());
+    request.remove("last");
+    let sample = json!({"name": name, "data": fields.text("sample_data")});
+    request.insert("events".to_owned(), json!([sample]));
+    request
+}
+
 impl Check {
-    fn show(&mut self, preview: &Preview) {
+    fn show(&mut self, preview: &Preview, sample: bool) {
         self.warnings = preview.warnings.iter().map(|warning| warning.message.clone()).collect();
         self.products = preview
             .products
@@ -147,7 +171,9 @@ impl Check {
             .map(|product| OnProduct {
                 name: product.named.1.clone(),
                 said: match (product.looked_at, product.matched) {
-                    (0, _) => "No event came yet. Choose a sample event above.".to_owned(),
+                    (_, 0) if sample => "The sample's name does not begin with the event.".to_owned(),
+                    (_, _) if sample => "Sent for the sample event.".to_owned(),
+                    (0, _) => "No event came yet. Choose a sample event above to see one.".to_owned(),
                     (all, 0) => format!("None of the last {all} events begins with this name."),
                     (all, matched) => format!("Sent for {matched} of the last {all} events."),
                 },

@@ -17,11 +17,19 @@ pub(crate) enum Part {
     Structure,
     /// An object of texts, one `name: value` a line.
     Lines,
+    /// An object of texts of several lines, an area for each of [`PEM_PARTS`].
+    Pem,
+    /// A text of several lines.
+    Long,
     /// A box that is off unless ticked.
     Switch,
     /// The box that is ticked unless somebody takes the tick away.
     Certificate,
 }
+
+/// The parts of a certificate of one's own, and their labels.
+pub(crate) const PEM_PARTS: [(&str, &str); 3] =
+    [("ca", "Authorities (PEM)"), ("cert", "Certificate (PEM)"), ("key", "Private key (PEM)")];
 
 /// What every kind has.
 const COMMON: [(&str, Part); 12] = [
@@ -54,8 +62,11 @@ const CHECK_CERTIFICATE: &str = "rejectUnauthorized";
 pub(crate) fn own_parts(kind: &str) -> Vec<(&'static Field, Part)> {
     let part = |field: &'static Field| {
         let part = match field.shape {
+            // Pasted as the file that it is.
+            Shape::Text if field.name == "creds" => Part::Long,
             Shape::Text => Part::Text,
             Shape::ObjectOrText => Part::Structure,
+            Shape::Object if field.name == "tls" => Part::Pem,
             Shape::Object => Part::Lines,
             Shape::Flag if field.name == CHECK_CERTIFICATE => Part::Certificate,
             Shape::Flag if field.default == Some("true") => return None,
@@ -103,9 +114,16 @@ impl Draft {
         for (name, value) in config {
             let part = parts.iter().find(|(known, _)| known == name).map(|(_, part)| *part);
             match (part, value) {
-                (Some(Part::Text | Part::Structure), Value::String(text)) => draft.set(name, text.clone()),
+                (Some(Part::Text | Part::Long | Part::Structure), Value::String(text)) => {
+                    draft.set(name, text.clone());
+                }
                 (Some(Part::Structure), Value::Object(_)) => draft.set(name, text_of(value)),
                 (Some(Part::Lines), Value::Object(object)) => draft.set(name, lines_of(object)),
+                (Some(Part::Pem), Value::Object(object)) if is_pem(object) => {
+                    for (part, value) in object {
+                        draft.set(&format!("{name}.{part}"), text_of(value));
+                    }
+                }
                 (Some(Part::Switch | Part::Certificate), Value::Bool(on)) => {
                     draft.set(name, if *on { "on" } else { "" }.to_owned());
                 }
@@ -176,7 +194,16 @@ impl Draft {
         for (name, part) in parts(kind) {
             let text = self.text(name);
             match part {
-                Part::Text => insert(&mut config, name, text),
+                Part::Text | Part::Long => insert(&mut config, name, text),
+                Part::Pem => {
+                    let mut parts = Map::new();
+                    for (part, _) in PEM_PARTS {
+                        insert(&mut parts, part, self.text(&format!("{name}.{part}")));
+                    }
+                    if !parts.is_empty() {
+                        config.insert(name.to_owned(), Value::Object(parts));
+                    }
+                }
                 Part::Structure => match serde_json::from_str::<Value>(text) {
                     Ok(value @ (Value::Object(_) | Value::Array(_))) => {
                         config.insert(name.to_owned(), value);
@@ -209,7 +236,20 @@ impl Draft {
         match read_object(self.text(MORE)) {
             Ok(more) => {
                 for (name, value) in more {
-                    config.entry(name).or_insert(value);
+                    match config.get(&name) {
+                        // The same once more says nothing else.
+                        Some(own) if *own != value => {
+                            let label = super::shown::label_of(&name);
+                            let why = format!(
+                                "{name} has a field of its own above ({label}); write it there alone"
+                            );
+                            errors.push(FieldError::new(MORE, why));
+                        }
+                        Some(_) => {}
+                        None => {
+                            config.insert(name, value);
+                        }
+                    }
                 }
             }
             Err(why) => errors.push(FieldError::new(MORE, why)),
@@ -253,6 +293,11 @@ pub(crate) fn read_object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
+/// Whether an object has an area for everything in it.
+fn is_pem(object: &Map<String, Value>) -> bool {
+    object.iter().all(|(part, value)| PEM_PARTS.iter().any(|(known, _)| known == part) && value.is_string())
+}
+
 fn is_plain_auth(auth: &Map<String, Value>) -> bool {
     auth.iter().all(|(part, value)| ["username", "password"].contains(&part.as_str()) && value.is_string())
 }
@@ -280,7 +325,9 @@ fn read_lines(text: &str) -> Result<Map<String, Value>, String> {
         let Some((name, value)) = line.split_once(':').filter(|(name, _)| !name.trim().is_empty()) else {
             return Err(format!("line {}: write name: value", at + 1));
         };
-        object.insert(name.trim().to_owned(), value.trim().into());
+        if object.insert(name.trim().to_owned(), value.trim().into()).is_some() {
+            return Err(format!("line {}: {} is there already; each name counts once", at + 1, name.trim()));
+        }
     }
     Ok(object)
 }

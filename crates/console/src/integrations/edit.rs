@@ -7,17 +7,18 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Map, Value};
-use tributary_control::{Error, integrations::View, place::Place};
+use tributary_control::{Error, expecting::NOT_PRESENT, integrations::View, place::Place};
 use tributary_domain::{FieldError, access::Action};
 
 use super::{
-    draft::{Draft, Part, Tab, is_webhook, own_parts, read_object},
+    draft::{Draft, PEM_PARTS, Part, Tab, is_webhook, own_parts, read_object},
+    meanwhile::{Newer, Read},
     shown,
 };
 use crate::{
     Console,
     error::{PageError, sentence},
-    form::{Fields, Signed},
+    form::{Fields, Signed, go_to},
     here::Here,
     page::{Page, render},
 };
@@ -94,6 +95,21 @@ impl Wrong {
         Wrong(errors.iter().map(place).collect())
     }
 
+    /// The fields that are wrong: where each is on the page, and its label.
+    pub(crate) fn to_mend(&self) -> Vec<(String, String)> {
+        let mut fields: Vec<&str> = self.0.iter().map(|(place, _)| place.as_str()).collect();
+        fields.dedup();
+        let place = |field: &str| match field {
+            "product_ids" => ("picks".to_owned(), "Products".to_owned()),
+            "more" => ("f-more".to_owned(), "Everything else".to_owned()),
+            "auth" => ("f-auth".to_owned(), "User name and password".to_owned()),
+            "config" => ("f-config".to_owned(), "Configuration".to_owned()),
+            "json" => ("f-json".to_owned(), "JSON".to_owned()),
+            field => (format!("f-{field}"), shown::label_of(field)),
+        };
+        fields.into_iter().map(place).collect()
+    }
+
     /// What is wrong with a field; empty when nothing is.
     pub(crate) fn of(&self, field: &str) -> String {
         let found = self.0.iter().filter(|(place, _)| place == field).map(|(_, text)| text.as_str());
@@ -125,10 +141,24 @@ struct Editor {
     wrong: Wrong,
     /// What a save was refused for besides fields.
     refused: String,
+    /// Whether a save was refused, so that the check goes on to say what is missing.
+    again: bool,
+    /// What was read of the integration, and what others have done to it since.
+    read: Read,
+    newer: Option<Newer>,
     sample_event: String,
 }
 
 impl Editor {
+    /// The areas of a certificate of one's own: field, label, and what stands in it.
+    fn pem(&self, field: &str) -> Vec<(String, &'static str, &str)> {
+        let area = |(part, label): &(&str, &'static str)| {
+            let name = format!("{field}.{part}");
+            (name.clone(), *label, self.draft.text(&name))
+        };
+        PEM_PARTS.iter().map(area).collect()
+    }
+
     fn is_webhook(&self) -> bool {
         is_webhook(&self.kind)
     }
@@ -137,7 +167,8 @@ impl Editor {
     fn own(&self) -> Vec<(&'static str, String, &'static str, &'static str)> {
         let look = |part| match part {
             Part::Text => Some("text"),
-            Part::Structure | Part::Lines => Some("area"),
+            Part::Structure | Part::Lines | Part::Long => Some("area"),
+            Part::Pem => Some("pem"),
             Part::Switch => Some("box"),
             Part::Certificate => None,
         };
@@ -151,6 +182,15 @@ impl Editor {
     /// Whether it checks the certificate of its destination, so that this can be switched off.
     fn checks_certificate(&self) -> bool {
         self.is_webhook() || own_parts(&self.kind).iter().any(|(_, part)| *part == Part::Certificate)
+    }
+
+    fn to_mend(&self) -> Vec<(String, String)> {
+        self.wrong.to_mend()
+    }
+
+    /// Whether something is wrong with one of these fields, so that what hides them is open.
+    fn is_wrong(&self, fields: &[&str]) -> bool {
+        fields.iter().any(|field| !self.wrong.of(field).is_empty())
     }
 
     /// Lines that a field is high: what stands in it and one more.
@@ -233,7 +273,19 @@ impl Here {
             reaches: Vec::new(),
             wrong: Wrong::default(),
             refused: String::new(),
+            again: false,
+            read: Read::default(),
+            newer: None,
             sample_event: String::new(),
+        }
+    }
+}
+
+impl Editor {
+    /// Says whom a change reaches.
+    fn reached(&mut self, view: &View) {
+        if self.mode == Mode::Edit && view.integration.is_shared() {
+            self.reaches = view.products.iter().map(|product| product.name.clone()).collect();
         }
     }
 }
@@ -252,8 +304,9 @@ async fn filled(
         view.integration.members.iter().map(|member| member.product.to_string()).collect()
     });
     editor.picks = picks(console, here, |id| on.iter().any(|on| on == id)).await?;
-    if let Some(view) = view.filter(|view| mode == Mode::Edit && view.integration.is_shared()) {
-        editor.reaches = view.products.iter().map(|product| product.name.clone()).collect();
+    if let Some(view) = view {
+        editor.reached(view);
+        editor.read = Read::of(view);
     }
     if !text("integration_type").is_empty() {
         editor.kind = text("integration_type");
@@ -272,10 +325,26 @@ async fn again(
     fields: &Fields,
     sent: Sent,
 ) -> Result<Editor, PageError> {
-    let mut editor = here.editor(mode, sent.draft.text("name"));
+    let view = match mode {
+        Mode::New => None,
+        _ => Some(console.get_integration(&here.session.actor, here.key(), &here.id).await?),
+    };
+    // What cannot be read has no name of its own.
+    let name = match (sent.draft.text("name"), &view) {
+        ("", Some(view)) => shown::name(&view.integration),
+        (name, _) => name.to_owned(),
+    };
+    let mut editor = here.editor(mode, &name);
+    if let Some(view) = &view {
+        editor.reached(view);
+    }
+    editor.read = Read::sent(fields);
     let on: Vec<&str> = fields.all("products").collect();
     editor.picks = picks(console, here, |id| on.contains(&id)).await?;
-    let kind = sent.draft.text("integration_type");
+    let kind = match (sent.draft.text("integration_type"), &view) {
+        ("", Some(view)) => view.integration.text("integration_type"),
+        (kind, _) => kind,
+    };
     if !kind.is_empty() {
         editor.kind = kind.to_owned();
     }
@@ -353,34 +422,38 @@ async fn write(
     console: &Console,
     params: &RawPathParams,
     headers: &HeaderMap,
-    Signed { session, fields }: Signed,
+    Signed { session, mut fields }: Signed,
     mode: Mode,
 ) -> Result<Response, PageError> {
     let here = Here::new(console, session, params, headers).await?;
-    let mut sent = read(&fields, matches!(here.place, Place::Org(_)));
+    let is_org = matches!(here.place, Place::Org(_));
+    if mode == Mode::Edit && ["theirs", "mine"].contains(&fields.text("go")) {
+        let merges = fields.text("go") == "theirs";
+        let sent = read(&fields, is_org);
+        let merged = super::meanwhile::brought_up(console, &here, &mut fields, sent, merges).await?;
+        if merges {
+            return Ok(render(&again(console, &here, mode, &fields, merged).await?)?.into_response());
+        }
+    }
+    let mut sent = read(&fields, is_org);
     let go = fields.text("go");
     if ["builder", "json"].contains(&go) {
-        let readable = sent.errors.is_empty();
         let wrong = Wrong::new(&sent.errors, sent.tab, sent.draft.text("integration_type"));
-        if readable {
+        let refused = match sent.errors.is_empty() {
+            true => String::new(),
+            false => "The other tab opens once what is marked can be read.".to_owned(),
+        };
+        if sent.errors.is_empty() {
             sent.tab = if go == "json" { Tab::Json } else { Tab::Builder };
         }
-        let editor = Editor { wrong, ..again(console, &here, mode, &fields, sent).await? };
+        let editor = Editor { wrong, refused, ..again(console, &here, mode, &fields, sent).await? };
         return Ok(render(&editor)?.into_response());
     }
-    let (actor, key, body) = (&here.session.actor, here.key(), sent.body.clone());
-    let written = if !sent.errors.is_empty() {
-        Err(Error::Invalid { code: "invalid_integration", errors: sent.errors.clone() })
-    } else {
-        match mode {
-            Mode::New => console.create_integration(actor, key, body).await,
-            Mode::Edit => console.replace_integration(actor, key, &here.id, body).await,
-            Mode::Separate => {
-                let product = here.product().map(|product| product.slug.as_str()).unwrap_or_default();
-                console.separate(actor, product, &here.id, body).await
-            }
-        }
+    let written = match sent.errors.is_empty() {
+        false => Err(Error::Invalid { code: "invalid_integration", errors: sent.errors.clone() }),
+        true => store(console, &here, mode, &fields, sent.body.clone()).await,
     };
+    let mut newer = None;
     let (wrong, refused) = match written {
         Ok(view) => {
             let done = match mode {
@@ -389,16 +462,42 @@ async fn write(
                 Mode::Separate => "separated",
             };
             let to = format!("{}/integrations/{}?done={done}", here.base(), shown::id(&view));
-            return Ok(Redirect::to(&to).into_response());
+            return Ok(go_to(here.part, &to));
         }
         Err(Error::Invalid { errors, .. }) => {
             (Wrong::new(&errors, sent.tab, sent.draft.text("integration_type")), String::new())
+        }
+        Err(Error::Conflict { code: NOT_PRESENT, .. }) => {
+            newer = Some(Newer::since(console, &here, &fields).await?);
+            (Wrong::default(), String::new())
         }
         Err(error @ (Error::Refused { .. } | Error::Conflict { .. } | Error::Unavailable)) => {
             (Wrong::default(), sentence(&error.to_string()))
         }
         Err(error) => return Err(error.into()),
     };
-    let editor = Editor { wrong, refused, ..again(console, &here, mode, &fields, sent).await? };
+    let editor = again(console, &here, mode, &fields, sent).await?;
+    let editor = Editor { wrong, refused, newer, again: true, ..editor };
     Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&editor)?).into_response())
+}
+
+async fn store(
+    console: &Console,
+    here: &Here,
+    mode: Mode,
+    fields: &Fields,
+    body: Map<String, Value>,
+) -> Result<View, Error> {
+    let (actor, key) = (&here.session.actor, here.key());
+    match mode {
+        Mode::New => console.create_integration(actor, key, body).await,
+        Mode::Edit => {
+            let expected = Read::sent(fields).expected();
+            console.replace_expected(actor, key, &here.id, body, &expected).await
+        }
+        Mode::Separate => {
+            let product = here.product().map(|product| product.slug.as_str()).unwrap_or_default();
+            console.separate(actor, product, &here.id, body).await
+        }
+    }
 }

@@ -100,6 +100,7 @@ impl Row {
 
 /// A column's head: its name, the address that orders by it, how it is ordered now (`aria-sort`).
 struct Head {
+    column: &'static str,
     name: &'static str,
     address: String,
     sort: &'static str,
@@ -235,7 +236,7 @@ fn heads(base: &str, pairs: &[(String, String)], order: &str, place: &Place) -> 
             (_, true) => "descending",
             _ => "none",
         };
-        Head { name, address: with(base, pairs, "order", &next), sort, figure }
+        Head { column, name, address: with(base, pairs, "order", &next), sort, figure }
     };
     let in_sandbox = matches!(place, Place::Sandbox(_));
     COLUMNS.into_iter().filter(|(column, ..)| !(in_sandbox && *column == PRODUCTS)).map(head).collect()

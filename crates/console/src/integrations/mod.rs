@@ -5,6 +5,7 @@ mod draft;
 mod edit;
 mod list;
 mod logs;
+mod meanwhile;
 mod merge;
 mod new;
 mod redelivery;
@@ -17,6 +18,7 @@ use axum::{
     routing::{get, post},
 };
 
+pub(crate) use shown::id as shown_id;
 pub(crate) use view::origin;
 
 use crate::{
@@ -41,6 +43,7 @@ pub(crate) fn routes() -> Router<Console> {
                 &format!("{place}/integrations/{{id}}/redelivery"),
                 get(redelivery::show).post(redelivery::act),
             )
+            .route(&format!("{place}/integrations/{{id}}/restore"), get(versions::confirm))
             .route(
                 &format!("{place}/integrations/{{id}}/versions"),
                 get(versions::show).post(versions::restore),

@@ -44,6 +44,26 @@ pub(crate) fn words_of(field: &str) -> String {
 
 /// A field of a configuration as the label of a form.
 pub(crate) fn label_of(field: &str) -> String {
+    // Abbreviations and what a field's name says too little about.
+    let known = match field {
+        "tls" => Some("Certificate of one's own (TLS)"),
+        "sasl" => Some("Authentication (SASL)"),
+        "qos" => Some("Quality of service (QoS)"),
+        "vhost" => Some("Virtual host"),
+        "nkey" => Some("NKey seed"),
+        "creds" => Some("Credentials file (.creds)"),
+        "api_key" => Some("API key"),
+        "queue_url" => Some("Address of the queue"),
+        "requestType" => Some("Method"),
+        "responseTopic" => Some("Response topic"),
+        "errorResponseTopic" => Some("Error topic"),
+        "responseTemplate" => Some("Response template"),
+        "deviceID" => Some("Device"),
+        _ => None,
+    };
+    if let Some(known) = known {
+        return known.to_owned();
+    }
     let words = words_of(field);
     let mut letters = words.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()

@@ -6,8 +6,9 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use serde_json::Value;
 use tributary_control::{newest::Newest, versions::VersionRow};
-use tributary_domain::access::Action;
+use tributary_domain::{access::Action, changes::Change};
 
 use super::shown;
 use crate::{
@@ -61,14 +62,14 @@ fn row_of(row: &VersionRow, page: &Page) -> Row {
             "merge" => "merged others into it".to_owned(),
             other => other.to_owned(),
         }),
-        changes: row
-            .changes
-            .iter()
-            .map(|change| {
-                (change.field.clone(), shown::text_of(&change.before), shown::text_of(&change.after))
-            })
-            .collect(),
+        changes: shown_changes(&row.changes),
     }
+}
+
+fn shown_changes(changes: &[Change]) -> Vec<(String, String, String)> {
+    let text = |value: &Value| if value.is_null() { String::new() } else { shown::text_of(value) };
+    let shown = |change: &Change| (change.field.clone(), text(&change.before), text(&change.after));
+    changes.iter().map(shown).collect()
 }
 
 async fn page_of(
@@ -108,6 +109,50 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Result<Response, PageError> {
     Ok(render(&page_of(&console, &here, asked, Refused::default()).await?)?.into_response())
+}
+
+#[derive(Template)]
+#[template(path = "integrations/restore.html")]
+struct RestorePage {
+    page: Page,
+    address: String,
+    name: String,
+    row: Row,
+    /// The products that it reaches.
+    products: Vec<String>,
+    /// Product, and the parameters whose values are lost there.
+    lost: Vec<(String, String)>,
+    refusal: String,
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Chosen {
+    version: String,
+}
+
+/// Asks before going back, and says what changes where.
+pub(crate) async fn confirm(
+    State(console): State<Console>,
+    here: Here,
+    Query(Chosen { version }): Query<Chosen>,
+) -> Result<Response, PageError> {
+    let listed = page_of(&console, &here, Asked::default(), Refused::default()).await?;
+    let actor = &here.session.actor;
+    let view = console.get_integration(actor, here.key(), &here.id).await?;
+    let compared = console.compare_version(actor, here.key(), &here.id, &version).await?;
+    let products = super::view::products_of(&console, &here, &view).await?;
+    let name_of =
+        |id| products.iter().find(|on| on.id == id).map_or(format!("product {id}"), |on| on.name.clone());
+    let page = RestorePage {
+        row: Row { changes: shown_changes(&compared.changes), ..row_of(&compared.row, &listed.page) },
+        lost: compared.lost.iter().map(|(product, names)| (name_of(*product), names.join(", "))).collect(),
+        products: products.iter().map(|on| on.name.clone()).collect(),
+        address: listed.address,
+        name: listed.name,
+        refusal: listed.refusal,
+        page: listed.page,
+    };
+    Ok(render(&page)?.into_response())
 }
 
 /// Goes back to a version, which makes a new one.
