@@ -12,6 +12,8 @@ pub const BATCH_EVENTS: usize = 1_000;
 pub const RENDERED_BYTES: usize = 1024 * 1024;
 /// How much of a destination's reply is read, in bytes (contract 4.3).
 pub const REPLY_BYTES: usize = 102_400;
+/// How much of a reply is read where a `responseTemplate` picks something out of it, in bytes (contract 4.3).
+pub const TEMPLATE_REPLY_BYTES: usize = 1024 * 1024;
 /// Size of one chunk of a response event, in bytes (contract 4.3).
 pub const RESPONSE_CHUNK_BYTES: usize = 512;
 /// Log rows kept for each integration and product: successes (contract 4.3).

@@ -69,12 +69,13 @@ pub enum Next {
     },
 }
 
-/// Longest `Retry-After` that is honoured, in milliseconds; a longer one is answered by the usual delay.
-pub const RETRY_AFTER_MAX_MS: i64 = 60_000;
+/// Longest `Retry-After` that is honoured, in milliseconds; a longer one counts as this.
+pub const RETRY_AFTER_MAX_MS: i64 = 15 * 60_000;
 
 /// Decides what follows attempt number `attempt` (1 = the first) of class `class` that ended at `now`.
 ///
-/// `delays_ms[n]` is the wait before attempt `n + 2`; after the last one the delivery is dropped.
+/// `delays_ms[n]` is the wait before attempt `n + 2`; after the last one the delivery is dropped. A destination that asks
+/// for a longer wait gets it; a shorter one would only use up the attempts.
 pub fn decide_retry(class: AttemptClass, attempt: u32, now: Timestamp, delays_ms: &[i64]) -> Next {
     let (ended, asked) = match class {
         AttemptClass::Success => return Next::Done(Outcome::Success),
@@ -86,8 +87,8 @@ pub fn decide_retry(class: AttemptClass, attempt: u32, now: Timestamp, delays_ms
     match usual {
         None => Next::Done(ended),
         Some(usual) => {
-            let asked = asked.filter(|ms| (0..=RETRY_AFTER_MAX_MS).contains(ms));
-            Next::RetryAt { at: now.plus_ms(asked.unwrap_or(*usual)), attempt: attempt + 1 }
+            let asked = asked.unwrap_or_default().min(RETRY_AFTER_MAX_MS);
+            Next::RetryAt { at: now.plus_ms(asked.max(*usual)), attempt: attempt + 1 }
         }
     }
 }
@@ -205,14 +206,16 @@ mod tests {
             (PASSING, 2, at(61_000, 3)),
             (PASSING, 3, Next::Done(Outcome::Error)),
             (PASSING, 4, Next::Done(Outcome::Error)),
-            (asked(0), 1, at(1_000, 2)),
+            (asked(0), 1, at(31_000, 2)),
             (asked(-1), 1, at(31_000, 2)),
-            (asked(-1), 2, at(61_000, 3)),
-            (asked(5_000), 1, at(6_000, 2)),
-            (asked(5_000), 2, at(6_000, 3)),
-            (asked(i64::MAX), 2, at(61_000, 3)),
-            (asked(60_000), 2, at(61_000, 3)),
-            (asked(60_001), 1, at(31_000, 2)),
+            (asked(i64::MIN), 2, at(61_000, 3)),
+            (asked(5_000), 1, at(31_000, 2)),
+            (asked(30_001), 1, at(31_001, 2)),
+            (asked(59_999), 2, at(61_000, 3)),
+            (asked(60_001), 2, at(61_001, 3)),
+            (asked(900_000), 1, at(901_000, 2)),
+            (asked(900_001), 1, at(901_000, 2)),
+            (asked(i64::MAX), 2, at(901_000, 3)),
             (asked(5_000), 3, Next::Done(Outcome::Error)),
             (AttemptClass::Sleeping, 1, at(31_000, 2)),
             (AttemptClass::Sleeping, 2, at(61_000, 3)),
