@@ -1,7 +1,7 @@
 //! A JSON object whose keys and texts are templates: flattened once, then written without building a tree.
 
 use serde_json::{Map, Value};
-use tributary_template::{RenderError, Scope};
+use tributary_template::{RenderError, Scope, json};
 
 use crate::{
     fields::Reader,
@@ -96,7 +96,7 @@ impl Flattener<'_, '_> {
                 self.members(object, path);
                 self.raw.push('}');
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => self.raw.push_str(&value.to_string()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => self.raw.push_str(&json::text(value)),
         }
     }
 

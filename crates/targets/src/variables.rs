@@ -3,14 +3,14 @@
 
 use std::{
     borrow::Cow,
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use tributary_domain::{Event, MemberId, ProductId, UserId, parameters::Parameters};
-use tributary_template::{Scope, Var};
+use tributary_template::{Scope, Var, json};
 
 /// Most names that [`Used`] notes.
 const USED_NAMES: usize = 1_000;
@@ -102,7 +102,7 @@ impl<'a> Variables<'a> {
 
     /// The event's data as JSON when it is an object; parsed once, when first asked for.
     pub fn object(&self) -> Option<&Value> {
-        let parse = || serde_json::from_str(self.data()).ok().filter(Value::is_object);
+        let parse = || json::parse(self.data()).filter(Value::is_object);
         self.data
             .get_or_init(|| if self.data().trim_start().starts_with('{') { parse() } else { None })
             .as_ref()
@@ -154,6 +154,36 @@ pub fn is_predefined(name: &str) -> bool {
     OTHERS.contains(&name) || OF_EVENT.contains(&name)
 }
 
+/// A scope that tells of the last value rendered whether the integration's owner chose it: a parameter or a secret, and
+/// nothing that a device sent.
+pub(crate) struct Origins<'s> {
+    scope: &'s dyn Scope,
+    is_owners: Cell<bool>,
+}
+
+impl<'s> Origins<'s> {
+    pub(crate) fn new(scope: &'s dyn Scope) -> Origins<'s> {
+        Origins { scope, is_owners: Cell::new(false) }
+    }
+
+    pub(crate) fn is_owners(&self) -> bool {
+        self.is_owners.get()
+    }
+}
+
+impl Scope for Origins<'_> {
+    fn lookup(&self, name: &str) -> Option<Var<'_>> {
+        self.scope.lookup(name)
+    }
+
+    fn rendered(&self, path: &str, found: Option<&Var<'_>>) {
+        // What a device sends is JSON, or has one of the predefined names; inside a section over one of those `.` has it.
+        let is_text = matches!(found, Some(Var::Text(_)));
+        self.is_owners.set(is_text && !matches!(path, "" | ".") && !is_predefined(path));
+        self.scope.rendered(path, found);
+    }
+}
+
 impl Scope for Variables<'_> {
     fn lookup(&self, name: &str) -> Option<Var<'_>> {
         if let Some(text) = self.predefined(name) {
@@ -172,7 +202,7 @@ impl Scope for Variables<'_> {
         let Some(used) = self.used else { return };
         let was = match found {
             None => Was::Missing,
-            Some(Var::Json(Value::Number(_) | Value::Bool(_))) => Was::Unquoted,
+            Some(Var::Json(value)) if value.is_boolean() || json::is_number(value) => Was::Unquoted,
             Some(_) => Was::Other,
         };
         let mut used = used.borrow_mut();

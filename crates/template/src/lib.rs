@@ -14,9 +14,10 @@
 //! deeply, or panic.
 //!
 //! Modules in reading order: `program` (what a parsed template is), `parse`, `scope` (names and
-//! values), `render`, `escape`.
+//! values), `render`, `escape`, `json` (how values are read and written).
 
 mod escape;
+pub mod json;
 mod parse;
 mod program;
 mod render;

@@ -2,12 +2,13 @@
 //! parser bounds; work is counted in steps.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::io;
 use std::ops::Range;
 
 use serde_json::Value;
 
 use crate::escape::{escape, needs_escape};
+use crate::json;
 use crate::program::{Node, Path, Program};
 use crate::scope::{Item, Scope, Var, member};
 use crate::{BYTES_PER_STEP, MAX_RENDER_STEPS};
@@ -134,8 +135,8 @@ fn write_value(
         (None, Item::Json(value)) => value,
     };
     let mut writer = JsonWriter { push, escaped, failure: None };
-    // The only error is our own, from `push`; it is kept aside as `fmt::Error` has no cause.
-    let _ = write!(writer, "{value}");
+    // The only error is our own, from `push`; it is kept aside as `io::Error` has no room for it.
+    let _ = json::write(value, &mut writer);
     writer.failure.map_or(Ok(()), Err)
 }
 
@@ -146,13 +147,19 @@ struct JsonWriter<'p, F> {
     failure: Option<RenderError>,
 }
 
-impl<F: FnMut(&str) -> Result<(), RenderError>> fmt::Write for JsonWriter<'_, F> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl<F: FnMut(&str) -> Result<(), RenderError>> io::Write for JsonWriter<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whoever writes JSON writes whole characters at once.
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
         let result = if self.escaped { escape(text, self.push) } else { (self.push)(text) };
-        result.map_err(|error| {
+        result.map(|()| bytes.len()).map_err(|error| {
             self.failure = Some(error);
-            fmt::Error
+            io::ErrorKind::Other.into()
         })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::json;
 use crate::program::{Part, list_index};
 
 /// The outermost names of a rendering.
@@ -74,7 +75,7 @@ impl<'a> Item<'a> {
     pub(crate) fn as_text(self) -> Option<&'a str> {
         match self {
             Item::Text(text) => Some(text),
-            Item::Json(Value::String(text)) => Some(text),
+            Item::Json(Value::String(text)) => Some(json::integer(text).unwrap_or(text)),
             Item::Json(Value::Null) => Some(""),
             Item::Json(_) => None,
         }
