@@ -103,7 +103,7 @@ impl Control {
         Ok(match attempt.error {
             Some(error) => TestResult::Failed(error),
             None => {
-                let text = attempt.reply.map(|reply| String::from_utf8_lossy(&reply.body).into_owned());
+                let text = attempt.reply.map(|reply| reply.text().into_owned());
                 TestResult::Passed(text.filter(|text| !text.is_empty()))
             }
         })

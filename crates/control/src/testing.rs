@@ -34,8 +34,9 @@ pub async fn open(
         |what, error: &dyn std::error::Error| StoreError::Unreadable { what, why: error.to_string() };
     let log = EventLog::open(&folder.join("events.db"), LogOptions::default())
         .map_err(|error| failed("event log", &error))?;
-    let clients = Clients::new(&ClientSettings { timeout: DELIVERY_TIMEOUT, addresses })
-        .map_err(|error| failed("TLS set-up", &error))?;
+    let clients =
+        Clients::new(&ClientSettings { timeout: DELIVERY_TIMEOUT, addresses, ..ClientSettings::default() })
+            .map_err(|error| failed("TLS set-up", &error))?;
     let delivery = tributary_pipeline::Settings {
         retry_delays_ms: RETRY_DELAYS_MS.to_vec(),
         lane_concurrency: 8,

@@ -48,11 +48,13 @@ impl Delivery {
     }
 
     /// Shows what the attempt caused, decides what follows, and reports it to the recorder.
-    pub(crate) fn finish(&self, job: Job, lane: &Arc<str>, attempt: Attempt, took: Duration) {
+    pub(crate) fn finish(&self, job: Job, lane: &Arc<str>, mut attempt: Attempt, took: Duration) {
         let now = self.now();
         self.metrics.attempt(&attempt.class);
         self.log_line(&job, &attempt, took);
         self.show(&job.route, &job.event, &attempt, now);
+        // Only what is shown of a reply needs all of a long one.
+        attempt.reply.iter_mut().for_each(tributary_targets::Reply::shorten);
         let (id, seq) = (job.id, job.seq);
         let delays_ms = job.route.compiled.retry_delays_ms.as_deref().unwrap_or(&self.retry_delays_ms);
         let verdict = match decide_retry(attempt.class, job.attempt, now, delays_ms) {

@@ -214,7 +214,8 @@ impl Pipeline {
         let rendered = route.compiled.target.render(&Delivery::variables(&route, &event));
         let (message, result) = match rendered {
             Ok(message) => {
-                let attempt = route.compiled.target.send(&message, &delivery.clients).await;
+                let mut attempt = route.compiled.target.send(&message, &delivery.clients).await;
+                attempt.reply.iter_mut().for_each(tributary_targets::Reply::shorten);
                 (Some(message), attempt)
             }
             Err(error) => (None, Attempt { class: AttemptClass::Final, error: Some(error), reply: None }),

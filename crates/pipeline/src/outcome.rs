@@ -96,7 +96,7 @@ impl Finished {
     pub fn log_row(&self) -> LogRow {
         let mask = Masker::new(&self.route.compiled.sensitive);
         let event = &self.event;
-        let entry = json!({
+        let mut entry = json!({
             "at": self.at,
             "outcome": self.outcome.as_str(),
             "attempt": self.attempt,
@@ -110,6 +110,9 @@ impl Finished {
             "response": self.result.reply.as_ref().map(|reply| mask.reply(reply)),
             "error": self.result.error.as_deref().map(|error| mask.text(error)),
         });
+        if let Some(note) = self.result.reply.as_ref().and_then(Reply::note) {
+            entry["note"] = mask.text(note).into();
+        }
         LogRow {
             counted: self.route.counted,
             success: self.outcome == Outcome::Success,
@@ -126,8 +129,12 @@ pub(crate) struct Masker {
 
 impl Masker {
     pub(crate) fn new(values: &[String]) -> Masker {
-        let mut spellings: Vec<String> =
-            values.iter().filter(|v| !v.is_empty()).flat_map(|v| spellings(v)).collect();
+        let mut spellings: Vec<String> = values
+            .iter()
+            .flat_map(|v| [&**v, v.trim()])
+            .filter(|v| !v.is_empty())
+            .flat_map(spellings)
+            .collect();
         // Longest first, so that a value that contains another one is hidden whole.
         spellings.sort_by_key(|s| std::cmp::Reverse(s.len()));
         spellings.dedup();
@@ -145,8 +152,8 @@ impl Masker {
     }
 
     /// Masks before it cuts: a value must not survive as a half.
-    fn body(&self, body: &[u8]) -> String {
-        let mut text = self.text(&String::from_utf8_lossy(body));
+    fn body(&self, body: &str) -> String {
+        let mut text = self.text(body);
         text.truncate(text.floor_char_boundary(LOG_BODY_BYTES));
         text
     }
@@ -170,12 +177,12 @@ impl Masker {
             "method": message.method,
             "url": self.text(&message.url),
             "headers": self.headers(&message.headers),
-            "body": self.body(&message.body),
+            "body": self.body(&String::from_utf8_lossy(&message.body)),
         })
     }
 
     fn reply(&self, reply: &Reply) -> Value {
-        json!({ "status": reply.status, "headers": self.headers(&reply.headers), "body": self.body(&reply.body) })
+        json!({ "status": reply.status, "headers": self.headers(&reply.headers), "body": self.body(&reply.text()) })
     }
 }
 
@@ -254,7 +261,7 @@ mod tests {
     fn a_sensitive_value_at_the_cut_of_a_long_body_does_not_survive_as_a_half() {
         let mask = Masker::new(&["hunter2hunter2".to_owned()]);
         let body = format!("{}hunter2hunter2", "x".repeat(LOG_BODY_BYTES - 7));
-        let shown = mask.body(body.as_bytes());
+        let shown = mask.body(&body);
         assert!(
             shown.len() <= LOG_BODY_BYTES && !shown.contains("hunter"),
             "{}",

@@ -441,7 +441,12 @@ mod tests {
     fn codes_are_read_from_body_or_header_and_throttling_may_pass() {
         let reply = |body: &'static str, header: Option<&str>| {
             let headers = header.map(|value| ("x-amzn-ErrorType".to_owned(), value.to_owned()));
-            Reply { status: 400, headers: headers.into_iter().collect(), body: body.as_bytes().into() }
+            Reply {
+                status: 400,
+                headers: headers.into_iter().collect(),
+                body: body.as_bytes().into(),
+                ..Reply::default()
+            }
         };
         for (body, header, expected, passes) in [
             (r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist"}"#, None, "QueueDoesNotExist", false),

@@ -12,6 +12,7 @@ pub mod google_account;
 mod json;
 pub mod kinds;
 pub mod net;
+mod reply;
 pub mod response;
 pub mod sending;
 mod service;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use tributary_domain::{FieldError, integration::Config, outcome::AttemptClass};
 
 pub use net::{AddressPolicy, Clients};
+pub use reply::{LongBody, Reply, Rest};
 pub use response::ResponseSettings;
 pub use settings::{Endpoint, Settings};
 pub use variables::{Secrets, Used, Variables, Was};
@@ -124,15 +126,4 @@ pub struct Attempt {
     pub error: Option<String>,
     /// What the destination answered, if it did.
     pub reply: Option<Reply>,
-}
-
-/// What a destination answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// HTTP status, or 0 where the protocol has none.
-    pub status: u16,
-    /// Header names and values.
-    pub headers: Vec<(String, String)>,
-    /// The body, at most the first 102,400 bytes.
-    pub body: Bytes,
 }

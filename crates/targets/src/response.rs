@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use tributary_domain::{hook_event, limits};
-use tributary_template::{Piece, RenderError, Scope, Var};
+use tributary_template::{Piece, RenderError, Scope, Var, json};
 
 use crate::{Reply, Variables, fields::Reader, json::JsonTemplate, text::Text, variables::is_predefined};
 
@@ -54,6 +54,11 @@ impl ResponseSettings {
         }
     }
 
+    /// Whether a template picks something out of replies.
+    pub(crate) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
     /// The same with a kind's own default topic, and data where there is no `responseTemplate`.
     pub(crate) fn with_own(self, own: OwnResponse) -> ResponseSettings {
         ResponseSettings { own: Some(own), ..self }
@@ -61,8 +66,9 @@ impl ResponseSettings {
 
     /// The events that a reply causes, as full names and data; none when it has no body.
     ///
-    /// `sandbox` chooses the default topic. The data is at most the first 100 KB of the reply. A text that is not
-    /// UTF-8 is published with U+FFFD in place of the wrong bytes, unless it is published as a data URL.
+    /// `sandbox` chooses the default topic. The data is at most the first 100 KB of the reply, as [`Reply::text`] reads
+    /// it, unless its bytes are published as a data URL. Where a template cannot be applied to a reply that is long or
+    /// not whole, an error event says so: the beginning of it would be of no use to a device.
     pub fn events(&self, variables: &Variables<'_>, sandbox: bool, reply: &Reply) -> Vec<(String, String)> {
         if reply.body.is_empty() {
             return Vec::new();
@@ -74,12 +80,19 @@ impl ResponseSettings {
         };
         let topic = topic(self.topic.as_deref(), variables, default);
         let rendered = match &self.template {
-            Some(template) => template.render(variables, &reply.body),
+            Some(template) => match template.render(variables, reply) {
+                Ok(rendered) => rendered,
+                Err(why) => return self.error_events(variables, &why),
+            },
             None => self.own.and_then(|own| (own.data)(&reply.body)),
         };
-        let body = rendered.as_ref().map_or(&reply.body[..], String::as_bytes);
-        let data =
-            if self.data_url { Cow::Owned(data_url(reply, body)) } else { String::from_utf8_lossy(body) };
+        let data = match rendered {
+            _ if self.data_url => {
+                Cow::Owned(data_url(reply, rendered.as_ref().map_or(&reply.body, String::as_bytes)))
+            }
+            Some(rendered) => Cow::Owned(rendered),
+            None => reply.text(),
+        };
         if self.unchunked {
             let whole = &data[..data.floor_char_boundary(limits::REPLY_BYTES)];
             return if whole.is_empty() {
@@ -114,25 +127,33 @@ impl Template {
         }
     }
 
-    /// The rendering, cut at 100 KB; `None` for a reply that is neither a JSON object nor a list, which is published
-    /// as it is.
-    fn render(&self, event: &Variables<'_>, body: &[u8]) -> Option<String> {
-        let reply: Value = serde_json::from_slice(body).ok()?;
-        if !reply.is_object() && !reply.is_array() {
-            return None;
-        }
-        let scope = ReplyScope { event, reply: &reply };
+    /// The rendering, cut at 100 KB; `None` for a short reply that is neither a JSON object nor a list, which is published
+    /// as it is. The error is the text of an error event.
+    fn render(&self, event: &Variables<'_>, reply: &Reply) -> Result<Option<String>, String> {
+        let json = json::parse(&reply.whole_text()).filter(|json| json.is_object() || json.is_array());
+        let Some(json) = json else {
+            let is_long = reply.is_long() || reply.body.len() >= limits::REPLY_BYTES;
+            return match reply.note() {
+                Some(note) => Err(note.to_owned()),
+                None if is_long => {
+                    Err("responseTemplate: the reply is neither a JSON object nor a list".to_owned())
+                }
+                None => Ok(None),
+            };
+        };
+        let scope = ReplyScope { event, reply: &json };
         let mut out = String::new();
         match self {
             Template::Text(text) => push_up_to(limits::REPLY_BYTES, text, &scope, &mut out),
             Template::Json(json) => {
                 out.push('{');
-                // Half an object is of no use to anyone: past the limit the reply is published as it is.
-                json.push_members(&scope, &mut out, limits::REPLY_BYTES - 1).ok()?;
+                // Half an object is of no use to anyone.
+                json.push_members(&scope, &mut out, limits::REPLY_BYTES - 1)
+                    .map_err(|error| format!("responseTemplate: {error}"))?;
                 out.push('}');
             }
         }
-        Some(out)
+        Ok(Some(out))
     }
 }
 

@@ -103,7 +103,12 @@ mod tests {
     use crate::Reply;
 
     fn failed(body: &'static str) -> Attempt {
-        let reply = Reply { status: 403, headers: Vec::new(), body: Bytes::from_static(body.as_bytes()) };
+        let reply = Reply {
+            status: 403,
+            headers: Vec::new(),
+            body: Bytes::from_static(body.as_bytes()),
+            ..Reply::default()
+        };
         Attempt {
             class: AttemptClass::Final,
             error: Some("error status 403 from h".to_owned()),

@@ -90,6 +90,10 @@ pub(crate) struct Delivery {
     pub(crate) allow_private_targets: bool,
     /// Networks that may be delivered to although they are private, e.g. `10.1.0.0/16`.
     pub(crate) allowed_targets: List<String>,
+    /// An outbound proxy for all deliveries, e.g. `http://user:password@proxy.example:3128`; empty = none.
+    pub(crate) proxy: String,
+    /// Hosts that are reached without it: names with all under them, addresses, networks.
+    pub(crate) proxy_except: List<String>,
     /// Deliveries at once to one destination.
     pub(crate) lane_concurrency: usize,
     /// Deliveries at once in all.
@@ -147,6 +151,8 @@ impl Default for Delivery {
             retry_delays: List(vec![Span(Duration::from_secs(30)), Span(Duration::from_secs(60))]),
             allow_private_targets: false,
             allowed_targets: List(Vec::new()),
+            proxy: String::new(),
+            proxy_except: List(Vec::new()),
             lane_concurrency: tributary_domain::limits::LANE_CONCURRENCY,
             total_concurrency: tributary_domain::limits::TOTAL_CONCURRENCY,
         }

@@ -9,7 +9,10 @@ use tributary_domain::Timestamp;
 use tributary_eventlog::EventLog;
 use tributary_pipeline::{Pipeline, Routes};
 use tributary_store::Store;
-use tributary_targets::{AddressPolicy, Clients, net::ClientSettings};
+use tributary_targets::{
+    AddressPolicy, Clients,
+    net::{ClientSettings, Proxy},
+};
 
 use crate::{config::Config, key, site::Site};
 
@@ -103,6 +106,16 @@ fn address_policy(config: &Config) -> Result<AddressPolicy, StartError> {
     })
 }
 
+fn outbound_proxy(config: &Config) -> Result<Option<Arc<Proxy>>, StartError> {
+    let (address, except) = (&config.delivery.proxy, &config.delivery.proxy_except.0);
+    if address.trim().is_empty() {
+        return Ok(None);
+    }
+    let proxy =
+        Proxy::parse(address, except).map_err(|error| StartError::Setting("delivery.proxy", error))?;
+    Ok(Some(Arc::new(proxy)))
+}
+
 async fn open_store(config: &Config, dir: &Path) -> Result<Store, StartError> {
     let folder = |error| StartError::DataDir(dir.display().to_string(), error);
     std::fs::create_dir_all(dir).map_err(folder)?;
@@ -133,7 +146,12 @@ impl Server {
             redelivery: config.redelivery.settings(),
             now,
         };
-        let clients = Clients::new(&ClientSettings { timeout: config.delivery.timeout.0, addresses })?;
+        let clients = Clients::new(&ClientSettings {
+            timeout: config.delivery.timeout.0,
+            addresses,
+            clock: tributary_targets::settings::Clock(now),
+            proxy: outbound_proxy(config)?,
+        })?;
         let pipeline =
             Pipeline::start(store.clone(), log, routes.clone(), clients, pipeline_settings).await?;
         let settings = tributary_control::Settings { accounts: account_settings(config)?, targets };

@@ -58,7 +58,8 @@ impl LogRow {
             test: row["test"] == Value::Bool(true),
             kept: row["kept"] == Value::Bool(true),
             redelivered: row["redelivered"] == Value::Bool(true),
-            error: text(&row["error"]),
+            // What became of the body of a reply that was a success all the same.
+            error: text(if row["error"].is_null() { &row["note"] } else { &row["error"] }),
             request: if request.is_null() { String::new() } else { request_text(request) },
             response: if response.is_null() { String::new() } else { response_text(response) },
             curl: if request.is_null() { String::new() } else { curl(request) },

@@ -198,7 +198,12 @@ pub(crate) async fn control(folder: &Path) -> Control {
     let targets = tributary_targets::Settings { addresses: addresses.clone(), ..Default::default() };
     let routes = Routes::load(store.clone(), targets.clone()).await.unwrap();
     let log = EventLog::open(&folder.join("events.db"), LogOptions::default()).unwrap();
-    let clients = Clients::new(&ClientSettings { timeout: Duration::from_secs(1), addresses }).unwrap();
+    let clients = Clients::new(&ClientSettings {
+        timeout: Duration::from_secs(1),
+        addresses,
+        ..ClientSettings::default()
+    })
+    .unwrap();
     let now = || NOW;
     let delivery = tributary_pipeline::Settings {
         retry_delays_ms: vec![30_000, 60_000],

@@ -235,7 +235,8 @@ mod tests {
         let event = event("{}");
         let variables = Variables::new(&event, None, None, no_secrets());
         let body = br#"{"location":{"lat":51.5,"lng":-0.12},"accuracy":1200.25}"#;
-        let reply = Reply { status: 200, headers: Vec::new(), body: Bytes::from_static(body) };
+        let reply =
+            Reply { status: 200, headers: Vec::new(), body: Bytes::from_static(body), ..Reply::default() };
         let target = compile(&json!({"event": "door", "api_key": "k3y"}));
         let expected = |name: &str, data: &str| vec![(name.to_owned(), data.to_owned())];
         for sandbox in [true, false] {

@@ -1,11 +1,12 @@
 //! Webhooks: an HTTP request for each event (contract 3.1, 3.3, 4.3).
 //!
-//! Modules in reading order: `address` (`url`), `pairs` (`query`, `form`), `headers` (and `auth`), `payload` (`json`,
+//! Modules in reading order: `address` (`url`), `method` (`requestType`), `pairs` (`query`, `form`), `headers` (and `auth`), `payload` (`json`,
 //! `form`, `body`), `defaults` (the four default fields), `signing`, `tls`.
 
 mod address;
 mod defaults;
 mod headers;
+mod method;
 mod pairs;
 mod payload;
 mod signing;
@@ -17,12 +18,13 @@ use bytes::Bytes;
 use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES};
 
 use self::{
-    address::Address, defaults::Defaults, headers::Headers, pairs::Pairs, payload::Payload, signing::Signing,
+    address::Address, defaults::Defaults, headers::Headers, method::Method, pairs::Pairs, payload::Payload,
+    signing::Signing,
 };
 use super::{check_common, field, flag};
 use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
-    fields::Reader, net::OwnTls, net::Via,
+    fields::Reader, net::OwnTls, net::Reading, net::Via,
 };
 
 /// `User-Agent` of every request that does not name another.
@@ -36,7 +38,10 @@ const FIELDS: &[Field] = &[
         required: true,
         ..field("url", Shape::Text, "Where requests are sent: an http or https address.")
     },
-    Field { default: Some("\"POST\""), ..field("requestType", Shape::Text, "GET, POST, PUT or DELETE.") },
+    Field {
+        default: Some("\"POST\""),
+        ..field("requestType", Shape::Text, "GET, POST, PUT or DELETE, or a template of it.")
+    },
     field("json", Shape::ObjectOrText, "The body as JSON; not together with form or body."),
     field("form", Shape::Object, "The body as a form; with GET, more of the query."),
     field("body", Shape::Text, "The body as it is; name its Content-Type in headers."),
@@ -81,7 +86,7 @@ impl Kind for WebhookKind {
 /// A compiled webhook.
 #[derive(Debug)]
 struct Webhook {
-    method: &'static str,
+    method: Method,
     address: Address,
     query: Pairs,
     headers: Headers,
@@ -102,7 +107,7 @@ impl Webhook {
         let mut sensitive = Vec::new();
         check_common(&mut reader);
         let address = Address::read(&mut reader, &settings.addresses, &mut sensitive);
-        let method = read_method(&mut reader);
+        let method = Method::read(&mut reader);
         let payload = Payload::read(&mut reader);
         let query = Pairs::read(&mut reader, "query").unwrap_or_default();
         let headers = Headers::read(&mut reader, &mut sensitive);
@@ -131,9 +136,9 @@ impl Webhook {
     }
 
     /// Appends the query's pairs to a url. With GET and DELETE the defaults are among them, with GET the form too.
-    fn push_query(&self, url: &mut String, variables: &Variables<'_>) -> Result<(), String> {
+    fn push_query(&self, method: &str, url: &mut String, variables: &Variables<'_>) -> Result<(), String> {
         let wrong = |error| format!("query: {error}");
-        let form = self.payload.form().filter(|_| self.method == "GET");
+        let form = self.payload.form().filter(|_| method == "GET");
         let before = url.len();
         url.push(if url.contains('?') { '&' } else { '?' });
         // `https://example.com/?` and `…?a=1&` need no separator of ours.
@@ -141,7 +146,7 @@ impl Webhook {
             url.truncate(before);
         }
         let begins = url.len();
-        if self.defaults_in_query() {
+        if defaults_in_query(method) {
             let mut rest = self.defaults;
             for pairs in form.into_iter().chain([&self.query]) {
                 rest = rest.without_keys(pairs.names(), variables, RENDERED_BYTES).map_err(wrong)?;
@@ -156,20 +161,21 @@ impl Webhook {
         }
         Ok(())
     }
+}
 
-    fn defaults_in_query(&self) -> bool {
-        matches!(self.method, "GET" | "DELETE")
-    }
+fn defaults_in_query(method: &str) -> bool {
+    matches!(method, "GET" | "DELETE")
 }
 
 impl Target for Webhook {
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
+        let method = self.method.render(variables)?;
         let mut address = self.address.render(variables)?;
-        self.push_query(&mut address.url, variables)?;
-        let rendered = match self.method {
+        self.push_query(method, &mut address.url, variables)?;
+        let rendered = match method {
             "GET" => payload::Rendered::default(),
             _ => {
-                let defaults = if self.defaults_in_query() { Defaults::NONE } else { self.defaults };
+                let defaults = if defaults_in_query(method) { Defaults::NONE } else { self.defaults };
                 self.payload.render(variables, defaults)?
             }
         };
@@ -190,7 +196,7 @@ impl Target for Webhook {
         }
         Ok(Message {
             destination: address.destination,
-            method: self.method.to_owned(),
+            method: method.to_owned(),
             url: address.url,
             headers,
             body: Bytes::from(rendered.body),
@@ -198,15 +204,16 @@ impl Target for Webhook {
     }
 
     fn send<'a>(&'a self, message: &'a Message, clients: &'a Clients) -> BoxFuture<'a, Attempt> {
+        let reading = if self.response.has_template() { Reading::Template } else { Reading::Head };
         if self.signing.is_none() && self.tls.is_none() {
-            return Box::pin(clients.send(message, self.via));
+            return Box::pin(clients.send_reading(message, self.via, reading));
         }
         Box::pin(async move {
             let signed = self.signing.as_ref().map(|signing| signing.signed(message));
             let message = signed.as_ref().unwrap_or(message);
             match &self.tls {
-                Some(tls) => clients.send_with(message, tls).await,
-                None => clients.send(message, self.via).await,
+                Some(tls) => clients.send_with(message, tls, reading).await,
+                None => clients.send_reading(message, self.via, reading).await,
             }
         })
     }
@@ -222,17 +229,6 @@ impl Target for Webhook {
     fn sensitive_values(&self) -> &[String] {
         &self.sensitive
     }
-}
-
-/// `requestType`, in any case of letters.
-fn read_method(reader: &mut Reader<'_>) -> &'static str {
-    const METHODS: [&str; 4] = ["POST", "GET", "PUT", "DELETE"];
-    let Some(given) = reader.text("requestType") else { return METHODS[0] };
-    let known = METHODS.into_iter().find(|method| method.eq_ignore_ascii_case(given.trim()));
-    known.unwrap_or_else(|| {
-        reader.error("requestType", "must be GET, POST, PUT or DELETE");
-        METHODS[0]
-    })
 }
 
 #[cfg(test)]
@@ -501,7 +497,7 @@ mod tests {
         assert_snapshot!(error(json!({"headers": {"X-A": "{{{crlf}}}"}})), @"headers.X-A: must not have line breaks or other control characters");
         assert_snapshot!(error(json!({"headers": {"{{{text}}}": "x"}})), @r#"headers: "a \"b\" & <c>" is not the name of a header"#);
         assert_snapshot!(error(json!({"headers": {"Ho{{missing}}st": "x"}})), @r#"headers: "Host" is set by the server itself"#);
-        assert_snapshot!(error(json!({"url": "https://{{{text}}}/"})), @"url: a value in the host may only have letters, digits, '.', '-' and '_'");
+        assert_snapshot!(error(json!({"url": "https://{{{text}}}/"})), @"url: a value in the host may only have letters, digits, '.', '-' and '_'; HOST:PORT is taken from parameters and secrets alone");
         assert_snapshot!(error(json!({"url": "{{{kind}}}"})), @"url: must be an http or https address");
         let long = json!({"text": "x".repeat(16_000)}).to_string();
         let error = |config| render(config, &long).unwrap_err();
@@ -554,8 +550,8 @@ mod tests {
         }));
         let webhook = webhook.unwrap();
         assert_eq!(
-            (webhook.via, webhook.defaults, webhook.method),
-            (Via::AnyCertificate, Defaults::ALL, "POST")
+            (webhook.via, webhook.defaults, webhook.method.render(&Value::Null)),
+            (Via::AnyCertificate, Defaults::ALL, Ok("POST"))
         );
     }
 

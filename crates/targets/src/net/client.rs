@@ -1,37 +1,38 @@
 //! HTTP clients: connections that are kept, one timeout for all of a delivery, replies of a bounded size.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
-
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::capture_connection},
-    rt::{TokioExecutor, TokioTimer},
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tributary_domain::{limits, outcome::AttemptClass};
 
-use super::{AddressPolicy, OwnTls, Resolve, SystemResolver, connect::Connector, failure, tls, wire::Wires};
-use crate::{Attempt, Message, Reply};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tributary_domain::outcome::AttemptClass;
+
+use super::{
+    AddressPolicy, OwnTls, Resolve, SystemResolver,
+    connect::Connector,
+    failure,
+    pool::{HttpClient, Shared},
+    proxy::Proxy,
+    reading::{Reading, Room},
+    tls,
+    wire::Wires,
+};
+use crate::{Attempt, Message, Reply, settings::Clock};
 
 /// How long a delivery may take in all (contract 4.3).
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long an unused connection is kept: less than the 5 s after which Node.js closes it, so that a request rarely
-/// meets a connection that is being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Unused connections kept for each address.
-const IDLE_PER_HOST: usize = limits::LANE_CONCURRENCY;
-/// Largest head of a reply, in bytes.
-const REPLY_HEAD_BYTES: u32 = 64 * 1024;
-/// Reply bodies up to this size, in bytes, are copied out of the connection's buffer.
-const COPIED_BYTES: usize = 1_024;
-/// How often an HTTP/2 connection in use is asked whether it is still there: many requests share one.
-const PING_EVERY: Duration = Duration::from_secs(5);
-/// How long the answer to that is waited for.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The wait before a request that a server has not looked at is sent again, at first and at most.
+const REFUSED_WAIT: Duration = Duration::from_millis(5);
+const REFUSED_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// What the clients are built from.
 #[derive(Clone, Debug)]
@@ -40,11 +41,20 @@ pub struct ClientSettings {
     pub timeout: Duration,
     /// Which addresses may be reached.
     pub addresses: Arc<AddressPolicy>,
+    /// The time, for replies that name one.
+    pub clock: Clock,
+    /// What everything goes through, if not directly.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 impl Default for ClientSettings {
     fn default() -> ClientSettings {
-        ClientSettings { timeout: DELIVERY_TIMEOUT, addresses: Arc::default() }
+        ClientSettings {
+            timeout: DELIVERY_TIMEOUT,
+            addresses: Arc::default(),
+            clock: Clock::default(),
+            proxy: None,
+        }
     }
 }
 
@@ -69,9 +79,10 @@ pub struct Clients {
     connector: Connector,
     pub(super) wires: Wires,
     pub(super) timeout: Duration,
+    room: Room,
+    clock: Clock,
+    proxy: Option<Arc<Proxy>>,
 }
-
-pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,17 +114,22 @@ impl Clients {
                 policy: Arc::clone(policy),
                 tls: TlsConnector::from(tls::config(verify)?),
                 timeout: settings.timeout,
+                shared: Shared::default(),
+                proxy: settings.proxy.clone(),
             })
         };
         let everywhere = Arc::new(AddressPolicy { allow_private: true, allowed: Vec::new() });
         let checked = connector(true, &settings.addresses)?;
         Ok(Clients {
-            checked: client(checked.clone()),
-            any_certificate: client(connector(false, &settings.addresses)?),
-            operator: client(connector(true, &everywhere)?),
+            checked: HttpClient::new(checked.clone()),
+            any_certificate: HttpClient::new(connector(false, &settings.addresses)?),
+            operator: HttpClient::new(connector(true, &everywhere)?),
             wires: Wires::new(&checked)?,
             connector: checked,
             timeout: settings.timeout,
+            room: Room::default(),
+            clock: settings.clock,
+            proxy: settings.proxy.clone(),
         })
     }
 
@@ -125,52 +141,80 @@ impl Clients {
 
     /// Sends a message once. What it comes to is never an `Err`: failures are what is reported.
     pub async fn send(&self, message: &Message, via: Via) -> Attempt {
+        self.send_reading(message, via, Reading::Answer).await
+    }
+
+    /// The same, saying how the reply is read.
+    pub async fn send_reading(&self, message: &Message, via: Via, reading: Reading) -> Attempt {
         let client = match via {
             Via::Checked => &self.checked,
             Via::AnyCertificate => &self.any_certificate,
             Via::Operator => &self.operator,
         };
-        self.send_by(client, message).await
+        self.send_by(client, message, reading).await
     }
 
-    /// As [`Clients::send`] with `Via::Checked`, over connections with an integration's own TLS.
-    pub async fn send_with(&self, message: &Message, own: &OwnTls) -> Attempt {
-        let make = |config| client(Connector { tls: TlsConnector::from(config), ..self.connector.clone() });
-        self.send_by(own.client(make), message).await
-    }
-
-    async fn send_by(&self, client: &HttpClient, message: &Message) -> Attempt {
-        let mut request = match request(message) {
-            Ok(request) => request,
-            Err(error) => return Attempt { class: AttemptClass::Final, error: Some(error), reply: None },
+    /// The same with `Via::Checked`, over connections with an integration's own TLS.
+    pub async fn send_with(&self, message: &Message, own: &OwnTls, reading: Reading) -> Attempt {
+        let make = |config| {
+            let tls = TlsConnector::from(config);
+            HttpClient::new(Connector { tls, shared: Shared::default(), ..self.connector.clone() })
         };
-        let connection = capture_connection(&mut request);
-        let ended = timeout(self.timeout, exchange(client.request(request), message)).await;
-        ended.unwrap_or_else(|_| {
-            let connected = connection.connection_metadata().is_some();
-            failure::passing(if connected {
-                failure::NO_REPLY_IN_TIME
-            } else {
-                failure::NOT_CONNECTED_IN_TIME
-            })
-        })
+        self.send_by(own.client(make), message, reading).await
+    }
+
+    async fn send_by(&self, client: &HttpClient, message: &Message, reading: Reading) -> Attempt {
+        let deadline = Instant::now() + self.timeout;
+        let mut pause = REFUSED_WAIT;
+        loop {
+            let mut request = match request(message, self.proxy.as_deref()) {
+                Ok(request) => request,
+                Err(error) => return Attempt { class: AttemptClass::Final, error: Some(error), reply: None },
+            };
+            let connection = capture_connection(&mut request);
+            match timeout_at(deadline, client.request(request, &connection)).await {
+                Ok(Ok(response)) => return self.answered(response, message, reading, deadline).await,
+                // The server says that it has done nothing: this is no second attempt.
+                Ok(Err(error)) if failure::is_unprocessed(&error) && Instant::now() + pause < deadline => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(REFUSED_WAIT_MAX);
+                }
+                Ok(Err(error)) => return failure::attempt(&error),
+                Err(_) if connection.connection_metadata().is_some() => {
+                    return failure::passing(failure::NO_REPLY_IN_TIME);
+                }
+                Err(_) => return failure::passing(failure::NOT_CONNECTED_IN_TIME),
+            }
+        }
+    }
+
+    async fn answered(
+        &self,
+        response: http::Response<Incoming>,
+        message: &Message,
+        reading: Reading,
+        deadline: Instant,
+    ) -> Attempt {
+        let (head, body) = response.into_parts();
+        let read = self.room.read(&head.headers, body, reading, deadline).await;
+        if let Some(error) = read.broken.filter(|_| reading == Reading::Answer) {
+            return failure::passing(error);
+        }
+        let status = head.status.as_u16();
+        let class = AttemptClass::of_status(status, retry_after_ms(&head.headers, self.clock));
+        let error = (class != AttemptClass::Success).then(|| {
+            let host = message.destination.rsplit_once(':').map_or(&*message.destination, |(host, _)| host);
+            format!("error status {status} from {host}")
+        });
+        let shown = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers =
+            head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect();
+        let reply = Reply { status, headers, body: read.body, rest: read.rest };
+        Attempt { class, error, reply: Some(reply) }
     }
 }
 
-fn client(connector: Connector) -> HttpClient {
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .http1_max_buf_size(REPLY_HEAD_BYTES as usize)
-        .http2_max_header_list_size(REPLY_HEAD_BYTES)
-        .http2_keep_alive_interval(PING_EVERY)
-        .http2_keep_alive_timeout(PING_TIMEOUT)
-        .build(connector)
-}
-
-fn request(message: &Message) -> Result<Request<Full<Bytes>>, String> {
+fn request(message: &Message, proxy: Option<&Proxy>) -> Result<Request<Full<Bytes>>, String> {
     let uri = Uri::try_from(&*message.url).map_err(|error| format!("url: {error}"))?;
     let method = Method::from_bytes(message.method.as_bytes()).map_err(|error| format!("method: {error}"))?;
     let wants_length = message.body.is_empty() && (method == Method::POST || method == Method::PUT);
@@ -189,6 +233,14 @@ fn request(message: &Message) -> Result<Request<Full<Bytes>>, String> {
         // Servers may answer 411 to a POST that does not say that it is empty.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
+    // Plain http is asked of the proxy itself; it keeps the header.
+    let proxied = proxy.filter(|proxy| {
+        let uri = request.uri();
+        uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| proxy.serves(host))
+    });
+    if let Some(credentials) = proxied.and_then(Proxy::credentials) {
+        request.headers_mut().insert(header::PROXY_AUTHORIZATION, credentials.clone());
+    }
     Ok(request)
 }
 
@@ -202,7 +254,7 @@ pub fn added_headers(message: &Message) -> Result<Vec<(&'static str, String)>, S
     if !message.url.starts_with("http") {
         return Ok(added);
     }
-    let request = request(message)?;
+    let request = request(message, None)?;
     if let Some(host) = request.uri().host() {
         let port = request.uri().port_u16();
         let usual = match request.uri().scheme_str() {
@@ -222,92 +274,63 @@ pub fn added_headers(message: &Message) -> Result<Vec<(&'static str, String)>, S
     Ok(added)
 }
 
-async fn exchange(
-    response: impl Future<Output = Result<http::Response<Incoming>, hyper_util::client::legacy::Error>>,
-    message: &Message,
-) -> Attempt {
-    let response = match response.await {
-        Ok(response) => response,
-        Err(error) => return failure::attempt(&error),
-    };
-    let (head, body) = response.into_parts();
-    let body = match read(body).await {
-        Ok(body) => body,
-        Err(error) => return failure::passing(failure::text(&error)),
-    };
-    let status = head.status.as_u16();
-    let class = AttemptClass::of_status(status, retry_after_ms(&head.headers));
-    let error = (class != AttemptClass::Success).then(|| {
-        let host = message.destination.rsplit_once(':').map_or(&*message.destination, |(host, _)| host);
-        format!("error status {status} from {host}")
-    });
-    let shown = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect();
-    Attempt { class, error, reply: Some(Reply { status, headers, body }) }
-}
-
-/// Reads a body up to [`limits::REPLY_BYTES`]. The rest is not read: dropping the body ends the connection.
-async fn read(mut body: Incoming) -> Result<Bytes, hyper::Error> {
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if first.is_empty() && joined.is_empty() {
-            first = data;
-        } else {
-            if joined.is_empty() {
-                joined.extend_from_slice(&std::mem::take(&mut first));
-            }
-            joined.extend_from_slice(&data);
-        }
-        if first.len().max(joined.len()) >= limits::REPLY_BYTES {
-            break;
-        }
-    }
-    let mut whole = if joined.is_empty() { first } else { joined.freeze() };
-    whole.truncate(limits::REPLY_BYTES);
-    // A slice of the connection's buffer keeps all of it until the reply is written down, and the connection has to get
-    // a new one.
-    Ok(if whole.len() <= COPIED_BYTES { Bytes::copy_from_slice(&whole) } else { whole })
-}
-
-/// `Retry-After` in milliseconds: seconds, or a date, which is taken relative to the reply's own `Date` so that the
-/// clocks need not agree.
-fn retry_after_ms(headers: &HeaderMap) -> Option<i64> {
+/// `Retry-After` in milliseconds: seconds, or a date in one of HTTP's three forms, which is taken relative to the reply's
+/// own `Date` so that the clocks need not agree.
+fn retry_after_ms(headers: &HeaderMap, clock: Clock) -> Option<i64> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(header::RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse::<u32>() {
-        return Some(i64::from(seconds) * 1_000);
+    if !asked.is_empty() && asked.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(asked.parse().unwrap_or(i64::MAX / 1_000).saturating_mul(1_000));
     }
-    let at = httpdate::parse_http_date(asked).ok()?;
-    let now = httpdate::parse_http_date(text(header::DATE)?).ok()?;
-    let wait = at.duration_since(now).unwrap_or_default();
-    i64::try_from(wait.as_millis()).ok()
+    let ms = |date: &str| {
+        let at = httpdate::parse_http_date(date).ok()?;
+        i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    };
+    let now = text(header::DATE).and_then(ms).unwrap_or_else(|| clock.now().0);
+    Some(ms(asked)?.saturating_sub(now).max(0))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use tributary_domain::Timestamp;
+
     use super::*;
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_relative_to_the_reply_s_own() {
+    fn retry_after_is_seconds_or_a_date_relative_to_the_reply_s_own_or_else_to_our_clock() {
+        // Wed, 21 Oct 2015 07:28:00.250 GMT
+        let clock = Clock(|| Timestamp(1_445_412_480_250));
         let ask = |pairs: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
                 headers.insert(*name, HeaderValue::from_str(value).unwrap());
             }
-            retry_after_ms(&headers)
+            retry_after_ms(&headers, clock)
         };
-        let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
+        let other = ("date", "Wed, 21 Oct 2015 06:28:00 GMT");
+        let bad = ("date", "now");
+        for (asked, date, ms) in [
+            ("7", None, Some(7_000)),
+            (" 0 ", None, Some(0)),
+            ("99999999999999999999", None, Some(i64::MAX / 1_000 * 1_000)),
+            ("-1", None, None),
+            ("", None, None),
+            ("soon", None, None),
+            ("1.5", None, None),
+            ("Wed, 21 Oct 2015 06:28:30 GMT", Some(other), Some(30_000)),
+            ("Wednesday, 21-Oct-15 06:28:30 GMT", Some(other), Some(30_000)),
+            ("Wed Oct 21 06:28:30 2015", Some(other), Some(30_000)),
+            ("Wed, 21 Oct 2015 06:27:00 GMT", Some(other), Some(0)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(other), Some(3_600_000)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", None, Some(29_750)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(bad), Some(29_750)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", None, Some(0)),
+        ] {
+            let pairs: Vec<_> = std::iter::once(("retry-after", asked)).chain(date).collect();
+            assert_eq!(ask(&pairs), ms, "{asked:?} {date:?}");
+        }
         assert_eq!(ask(&[]), None);
-        assert_eq!(ask(&[("retry-after", "7")]), Some(7_000));
-        assert_eq!(ask(&[("retry-after", " 0 ")]), Some(0));
-        assert_eq!(ask(&[("retry-after", "-1")]), None);
-        assert_eq!(ask(&[("retry-after", "soon")]), None);
-        assert_eq!(ask(&[("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT"), date]), Some(30_000));
-        assert_eq!(ask(&[("retry-after", "Wed, 21 Oct 2015 07:27:00 GMT"), date]), Some(0));
-        assert_eq!(ask(&[("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")]), None);
     }
 }

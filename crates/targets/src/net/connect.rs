@@ -25,7 +25,13 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use super::{AddressPolicy, Resolve, failure::ConnectError, tls::ALPN_HTTP_2};
+use super::{
+    AddressPolicy, Resolve,
+    failure::ConnectError,
+    pool::{Shared, place_name},
+    proxy::Proxy,
+    tls::ALPN_HTTP_2,
+};
 
 /// How long one address is waited for before the next is tried beside it (RFC 8305 recommends this).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -40,6 +46,9 @@ pub(super) struct Connector {
     pub(super) tls: TlsConnector,
     /// A connection that nobody waits for any more ends after this time all the same.
     pub(super) timeout: Duration,
+    /// Connections over which many requests go at once.
+    pub(super) shared: Shared,
+    pub(super) proxy: Option<Arc<Proxy>>,
 }
 
 impl Service<Uri> for Connector {
@@ -66,12 +75,45 @@ impl Connector {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        if !secure && let Some(proxy) = self.proxy_for(host)? {
+            return Ok(Stream::Proxied(self.reach_proxy(proxy).await?));
+        }
         let stream = self.reach(host, port).await?;
-        if secure { encrypted(&self.tls, host, stream).await } else { Ok(Stream::Plain(stream)) }
+        if !secure {
+            return Ok(Stream::Plain(stream));
+        }
+        let stream = encrypted(&self.tls, host, stream).await?;
+        let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP_2);
+        let life = is_http_2.then(|| self.shared.note(&place_name(uri)));
+        Ok(Stream::Tls(stream, life))
     }
 
-    /// Connects to a checked address of the host.
+    /// The proxy through which a host is reached. An address that may not be reached is not asked for there either; who
+    /// a name leads to is for the proxy to check.
+    fn proxy_for(&self, host: &str) -> Result<Option<&Proxy>, ConnectError> {
+        let Some(proxy) = self.proxy.as_deref().filter(|proxy| proxy.serves(host)) else { return Ok(None) };
+        match host.parse().ok().and_then(|ip| self.policy.refusal(ip)) {
+            Some(refusal) => Err(ConnectError::Refused(refusal)),
+            None => Ok(Some(proxy)),
+        }
+    }
+
+    async fn reach_proxy(&self, proxy: &Proxy) -> Result<TcpStream, ConnectError> {
+        let failed =
+            |error: &dyn std::fmt::Display| ConnectError::Proxy(format!("cannot be reached: {error}"));
+        let addresses = self.addresses(&proxy.host).await.map_err(|error| failed(&error))?;
+        let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, proxy.port));
+        let stream = first_connected(addresses).await.map_err(|error| failed(&ConnectError::from(error)))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Connects to a checked address of the host, or through the proxy.
     pub(super) async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        if let Some(proxy) = self.proxy_for(host)? {
+            let stream = self.reach_proxy(proxy).await?;
+            return proxy.tunnel(stream, host, port).await;
+        }
         let addresses = self.allowed(self.addresses(host).await?)?;
         let stream = first_connected(addresses.iter().map(|ip| SocketAddr::new(*ip, port))).await?;
         stream.set_nodelay(true)?;
@@ -102,9 +144,9 @@ pub(super) async fn encrypted(
     tls: &TlsConnector,
     host: &str,
     stream: TcpStream,
-) -> Result<Stream, ConnectError> {
+) -> Result<Box<TlsStream<TcpStream>>, ConnectError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::NotFound)?;
-    Ok(Stream::Tls(Box::new(tls.connect(name, stream).await?)))
+    Ok(Box::new(tls.connect(name, stream).await?))
 }
 
 /// Connects to whichever address answers first, beginning with the first; the first address's error when none does.
@@ -132,25 +174,25 @@ async fn first_connected(addresses: impl Iterator<Item = SocketAddr>) -> io::Res
 pub(super) enum Stream {
     /// http and its like
     Plain(TcpStream),
-    /// https and its like
-    Tls(Box<TlsStream<TcpStream>>),
+    /// http that a proxy is asked for by full addresses
+    Proxied(TcpStream),
+    /// https and its like; over HTTP/2 with what tells others, as long as it lives, that they may share it
+    Tls(Box<TlsStream<TcpStream>>, Option<Arc<()>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let h2 = match self {
-            Stream::Plain(_) => false,
-            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP_2),
-        };
-        if h2 { Connected::new().negotiated_h2() } else { Connected::new() }
+        let is_proxied = matches!(self, Stream::Proxied(_));
+        let connected = Connected::new().proxy(is_proxied);
+        if matches!(self, Stream::Tls(_, Some(_))) { connected.negotiated_h2() } else { connected }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Plain(stream) | Stream::Proxied(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -158,8 +200,8 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Plain(stream) | Stream::Proxied(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -169,29 +211,29 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Plain(stream) | Stream::Proxied(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Plain(stream) | Stream::Proxied(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Plain(stream) | Stream::Proxied(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Plain(stream) | Stream::Proxied(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{error::Error, io};
 use rustls::CertificateError;
 use tributary_domain::outcome::AttemptClass;
 
+use super::verifier::{Problem, VERSION_1};
 use crate::Attempt;
 
 /// No connection in time.
@@ -26,6 +27,9 @@ pub(super) enum ConnectError {
     /// It took too long.
     #[error("ETIMEDOUT")]
     Timeout,
+    /// The outbound proxy makes none.
+    #[error("EPROXY: the outbound proxy {0}")]
+    Proxy(String),
     /// The network or TLS failed.
     #[error("{}", io_text(.0))]
     Io(#[from] io::Error),
@@ -56,6 +60,14 @@ pub(super) fn attempt(error: &hyper_util::client::legacy::Error) -> Attempt {
     let refused = causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ConnectError::Refused(_))));
     let failed = passing(text(error));
     if refused { Attempt { class: AttemptClass::Final, ..failed } } else { failed }
+}
+
+/// Whether the server says that it has not begun with a request: it refused the stream, or its last stream is an earlier one.
+pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    let of_stream = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    of_stream.is_some_and(|error| {
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// The text of an error: that of the innermost cause that has a name.
@@ -115,13 +127,18 @@ fn tls_text(error: &rustls::Error) -> String {
             "ERR_TLS_CERT_ALTNAME_INVALID: the certificate is for another name"
         }
         CertificateError::UnknownIssuer => {
-            "UNABLE_TO_VERIFY_LEAF_SIGNATURE: the certificate is self-signed, or its issuer is not known"
+            "UNABLE_TO_VERIFY_LEAF_SIGNATURE: the certificate is self-signed, or its issuer is not known; name one of the two in tls.ca to trust it"
         }
         CertificateError::BadSignature => "CERT_SIGNATURE_FAILURE",
-        // What is left of a certificate that signs itself as an authority.
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "DEPTH_ZERO_SELF_SIGNED_CERT: the certificate is self-signed"
-        }
+        CertificateError::Other(other) => match other.0.downcast_ref::<Problem>() {
+            Some(Problem(text)) => text,
+            // What is left of a certificate that signs itself as an authority.
+            None if other.to_string().contains("CaUsedAsEndEntity") => {
+                "DEPTH_ZERO_SELF_SIGNED_CERT: the certificate is self-signed; name it in tls.ca to trust it"
+            }
+            None if other.to_string().contains("UnsupportedCertVersion") => VERSION_1,
+            None => return format!("ERR_TLS_CERT: {wrong}"),
+        },
         other => return format!("ERR_TLS_CERT: {other}"),
     };
     text.to_owned()

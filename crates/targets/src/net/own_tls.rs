@@ -7,7 +7,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use super::{client::HttpClient, tls};
+use super::{pool::HttpClient, tls};
 
 /// Largest text of each part, in bytes.
 const PEM_BYTES: usize = 48 * 1024;
@@ -100,6 +100,6 @@ pub(super) fn wrong_client(error: &Error) -> (&'static str, String) {
     match error {
         Error::InconsistentKeys(_) => ("key", "is not the key of the certificate".to_owned()),
         Error::InvalidCertificate(_) => ("cert", "is not a certificate that can be used".to_owned()),
-        _ => ("key", "is not a private key that can be used".to_owned()),
+        _ => ("key", "is not a private key that can be used; RSA needs 2048 bits or more".to_owned()),
     }
 }

@@ -109,7 +109,7 @@ impl Wire {
             _ => return Err(failure::passing("EPROTO: the peer speaks before TLS has begun")),
         };
         let stream = encrypted(&tls, &host, plain).await.map_err(|error| failure::unconnected(&error))?;
-        Ok(Wire { stream, input, tls, host })
+        Ok(Wire { stream: Stream::Tls(stream, None), input, tls, host })
     }
 
     /// Sends bytes.

@@ -18,7 +18,12 @@ fn settings(config: Value) -> ResponseSettings {
 }
 
 fn reply(body: impl Into<Bytes>) -> Reply {
-    Reply { status: 200, headers: vec![("Content-Type".into(), "text/plain".into())], body: body.into() }
+    Reply {
+        status: 200,
+        headers: vec![("Content-Type".into(), "text/plain".into())],
+        body: body.into(),
+        ..Reply::default()
+    }
 }
 
 fn events(config: Value, reply: &Reply) -> Vec<(String, String)> {
@@ -94,7 +99,7 @@ fn bytes_that_are_no_text_are_replaced_or_sent_as_a_data_url() {
     assert_eq!(events(json!({}), &reply(bytes.clone()))[0].1, "a\u{fffd}b");
     let as_url = |reply: &Reply| events(json!({"dataUrlResponseEvent": "true", "unchunked": true}), reply);
     assert_eq!(as_url(&reply(bytes.clone()))[0].1, "data:text/plain;base64,Yf9i");
-    let untyped = Reply { status: 200, headers: Vec::new(), body: bytes };
+    let untyped = Reply { status: 200, headers: Vec::new(), body: bytes, ..Reply::default() };
     assert_eq!(as_url(&untyped)[0].1, "data:application/octet-stream;base64,Yf9i");
     let long = as_url(&reply(vec![7; 102_400]));
     let (head, data) = long[0].1.split_once(',').unwrap();

@@ -255,7 +255,11 @@ impl Resolve for Nowhere {
 async fn who_waits_for_one_without_a_connection_has_none_either() {
     let target = target("broker.example:5672");
     let clients = |timeout: Duration| {
-        Clients::with_resolver(&ClientSettings { timeout, addresses: addresses() }, Nowhere).unwrap()
+        Clients::with_resolver(
+            &ClientSettings { timeout, addresses: addresses(), ..ClientSettings::default() },
+            Nowhere,
+        )
+        .unwrap()
     };
     for attempt in send_all(&*target, &["a", "b"], &clients(SHORT)).await {
         assert_eq!((attempt.class, attempt.error.as_deref()), (PASSING, Some("ETIMEDOUT")));

@@ -337,7 +337,9 @@ async fn a_private_address_is_refused_when_it_is_written_and_when_it_is_rendered
         }
         let rendered = sample.compile(&strict, "http://127.0.0.1{{{nothing}}}:9").unwrap();
         let message = sample.render(&*rendered).unwrap();
-        let clients = Clients::new(&ClientSettings { timeout: LONG, addresses: policy }).unwrap();
+        let clients =
+            Clients::new(&ClientSettings { timeout: LONG, addresses: policy, ..ClientSettings::default() })
+                .unwrap();
         let attempt = rendered.send(&message, &clients).await;
         assert_eq!(attempt.class, AttemptClass::Final, "{}", sample.kind);
         let error = attempt.error.unwrap();

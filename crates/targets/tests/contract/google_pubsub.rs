@@ -360,7 +360,11 @@ async fn where_an_integration_s_tokens_come_from_is_checked_as_any_address_of_a_
     let mut config = pubsub().config("");
     config.insert("credentials".to_owned(), file);
     let target = kinds::find("GoogleCloudPubSub").unwrap().compile(&config, &settings).unwrap();
-    let strict = tributary_targets::net::ClientSettings { timeout: LONG, addresses: settings.addresses };
+    let strict = tributary_targets::net::ClientSettings {
+        timeout: LONG,
+        addresses: settings.addresses,
+        ..Default::default()
+    };
     let clients = tributary_targets::Clients::new(&strict).unwrap();
     let attempt = target.send(&message(&*target, "x", "").unwrap(), &clients).await;
     assert_eq!(attempt.class, AttemptClass::Final);

@@ -180,5 +180,5 @@ pub(crate) fn settings(endpoint: Option<&str>) -> Settings {
 }
 
 pub(crate) fn clients(timeout: Duration) -> Clients {
-    Clients::new(&ClientSettings { timeout, addresses: addresses() }).unwrap()
+    Clients::new(&ClientSettings { timeout, addresses: addresses(), ..ClientSettings::default() }).unwrap()
 }

@@ -1,6 +1,11 @@
 //! The way out against real sockets: what each failure is called, what is kept, what is refused.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod certificates;
+mod http2;
+mod proxied;
+mod replies;
+mod requests;
 mod server;
 mod tls;
 
@@ -35,7 +40,11 @@ fn policy(allowed: &[&str]) -> Arc<AddressPolicy> {
 }
 
 fn clients_with(allowed: &[&str], timeout: Duration, resolver: impl Resolve + 'static) -> Clients {
-    Clients::with_resolver(&ClientSettings { timeout, addresses: policy(allowed) }, resolver).unwrap()
+    Clients::with_resolver(
+        &ClientSettings { timeout, addresses: policy(allowed), ..ClientSettings::default() },
+        resolver,
+    )
+    .unwrap()
 }
 
 /// Clients that may reach this machine.
@@ -330,7 +339,10 @@ async fn a_certificate_that_nobody_vouches_for_is_taken_only_when_the_integratio
     let message = message(&format!("https://{}/", server.address));
     let clients = clients();
     let attempt = clients.send(&message, Via::Checked).await;
-    assert_eq!(error(&attempt), "DEPTH_ZERO_SELF_SIGNED_CERT: the certificate is self-signed");
+    assert_eq!(
+        error(&attempt),
+        "DEPTH_ZERO_SELF_SIGNED_CERT: the certificate is self-signed; name it in tls.ca to trust it"
+    );
     assert_eq!(attempt.class, PASSING);
     for _ in 0..2 {
         assert_eq!(clients.send(&message, Via::AnyCertificate).await.error, None);

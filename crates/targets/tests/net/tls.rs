@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tributary_domain::{Event, EventId, Timestamp, outcome::AttemptClass};
 use tributary_targets::{
     Attempt, Clients, Secrets, Settings, Target, Variables, kinds,
-    net::{OwnTls, OwnTlsPem, Via},
+    net::{OwnTls, OwnTlsPem, Reading, Via},
 };
 
 use crate::{
@@ -88,6 +88,11 @@ fn acceptor(identity: &Identity, clients: Option<&Authority>, protocols: &[&str]
     TlsAcceptor::from(Arc::new(config))
 }
 
+/// A server whose certificate nobody checks.
+pub(crate) fn any_server(protocols: &[&str]) -> TlsAcceptor {
+    acceptor(&Authority::new("any").server(), None, protocols)
+}
+
 fn webhook(address: SocketAddr, more: &Value) -> Result<Arc<dyn Target>, Vec<String>> {
     let mut config = json!({"event": "door", "url": format!("https://{address}/in"), "body": "hello"});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -119,8 +124,7 @@ async fn an_integration_brings_its_own_authority_and_its_own_certificate() {
     let server = Server::start_tls(Act::Reply(reply(200, "", b"ok")), only_known).await;
     let (known, unknown) = (authority.client(), other.client());
     let clients = clients();
-    let unknown_issuer =
-        "UNABLE_TO_VERIFY_LEAF_SIGNATURE: the certificate is self-signed, or its issuer is not known";
+    let unknown_issuer = "UNABLE_TO_VERIFY_LEAF_SIGNATURE: the certificate is self-signed, or its issuer is not known; name one of the two in tls.ca to trust it";
     // The alert, or the end of the connection if that is noticed first.
     let refused = "E";
     for (more, expected) in [
@@ -166,7 +170,7 @@ async fn connections_with_an_integration_s_own_tls_are_kept_and_are_nobody_else_
 async fn the_address_is_checked_with_an_integration_s_own_tls_too() {
     let authority = Authority::new("one");
     let own = OwnTls::new(OwnTlsPem { ca: Some(&authority.pem), ..OwnTlsPem::default() }, true).unwrap();
-    let attempt = clients().send_with(&message("https://10.0.0.1/"), &own).await;
+    let attempt = clients().send_with(&message("https://10.0.0.1/"), &own, Reading::Answer).await;
     assert!(error(&attempt).starts_with("EADDRNOTALLOWED: "), "{attempt:?}");
 }
 
@@ -204,7 +208,7 @@ fn what_is_wrong_with_the_texts_is_said_of_the_field() {
         (json!({"cert": one.cert, "key": encrypted}), vec![format!("tls.key: {no_key}")]),
         (
             json!({"cert": one.cert, "key": garbage_key}),
-            vec!["tls.key: is not a private key that can be used".into()],
+            vec!["tls.key: is not a private key that can be used; RSA needs 2048 bits or more".into()],
         ),
         (
             json!({"cert": one.cert, "key": other.key}),

@@ -73,7 +73,7 @@ impl<'a> Confirms<'a> {
 }
 
 fn stored() -> Attempt {
-    let reply = Reply { status: 0, headers: Vec::new(), body: Bytes::new() };
+    let reply = Reply { status: 0, headers: Vec::new(), body: Bytes::new(), ..Reply::default() };
     Attempt { class: AttemptClass::Success, error: None, reply: Some(reply) }
 }
 

@@ -252,6 +252,6 @@ fn success(stored: &Stored, place: i64) -> Attempt {
     let at = |name: &str, number: i64| (name.to_owned(), number.to_string());
     let headers =
         vec![at("Partition", stored.partition.into()), at("Offset", stored.offset.saturating_add(place))];
-    let reply = Reply { status: 0, headers, body: Bytes::new() };
+    let reply = Reply { status: 0, headers, body: Bytes::new(), ..Reply::default() };
     Attempt { class: AttemptClass::Success, error: None, reply: Some(reply) }
 }

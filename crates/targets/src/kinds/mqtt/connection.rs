@@ -114,7 +114,7 @@ async fn next(wire: &mut Wire, version: Version) -> Result<Packet, Attempt> {
 fn published(answer: &Answer, login: &Login<'_>) -> Attempt {
     /// From here on reason codes are errors.
     const FAILURES: u8 = 0x80;
-    let reply = Reply { status: 0, headers: Vec::new(), body: bytes::Bytes::new() };
+    let reply = Reply { status: 0, headers: Vec::new(), body: bytes::Bytes::new(), ..Reply::default() };
     if answer.code < FAILURES {
         return Attempt { class: AttemptClass::Success, error: None, reply: Some(reply) };
     }

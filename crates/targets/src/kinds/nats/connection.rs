@@ -186,7 +186,7 @@ async fn next(wire: &mut Wire) -> Result<Said, Attempt> {
 }
 
 fn stored(body: Bytes) -> Attempt {
-    let reply = Reply { status: 0, headers: Vec::new(), body };
+    let reply = Reply { status: 0, headers: Vec::new(), body, ..Reply::default() };
     Attempt { class: AttemptClass::Success, error: None, reply: Some(reply) }
 }
 
@@ -194,7 +194,7 @@ fn stored(body: Bytes) -> Attempt {
 fn acknowledged(status: Option<u16>, payload: Bytes, login: &Login<'_>) -> Attempt {
     let failed = |code: u16, text: &str, body| {
         let error = format!("error status {code} from {}: {}", login.host, said(text, &[]));
-        let reply = Reply { status: code, headers: Vec::new(), body };
+        let reply = Reply { status: code, headers: Vec::new(), body, ..Reply::default() };
         Attempt { class: AttemptClass::of_status(code, None), error: Some(error), reply: Some(reply) }
     };
     if let Some(code) = status {

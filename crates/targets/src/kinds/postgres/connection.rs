@@ -241,7 +241,7 @@ fn unsendable(error: std::io::Error) -> Attempt {
 /// What a row that is stored comes to; `tag` says of how many rows that is so: of none, where it was there.
 fn stored(tag: &str) -> Attempt {
     let headers = vec![("Command".to_owned(), said(tag, &[]))];
-    let reply = Reply { status: 0, headers, body: Bytes::new() };
+    let reply = Reply { status: 0, headers, body: Bytes::new(), ..Reply::default() };
     Attempt { class: AttemptClass::Success, error: None, reply: Some(reply) }
 }
 

@@ -1,8 +1,11 @@
 //! `url`: a template in which a value stays in the part of the address where it stands.
 //!
-//! In the path and the query a value is percent-encoded, in the host it may only have characters of a host's name. A
+//! In the path and the query a value is percent-encoded, in the host it may only have characters of a host's name. What the
+//! owner put into a parameter or a secret may also be a host with its port, or stand before an `@`, where it is encoded. A
 //! url that begins with a value (`{{{BASE_URL}}}/x`) leaves the choice of the address to that value, which is taken as
 //! it is. Whatever comes out must be an http or https address.
+
+use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 use tributary_domain::limits::RENDERED_BYTES;
@@ -14,10 +17,13 @@ use crate::{
     AddressPolicy,
     fields::Reader,
     text::{self, Text},
+    variables::Origins,
 };
 
 const FIELD: &str = "url";
 const NOT_HTTP: &str = "must be an http or https address";
+const BAD_HOST: &str = "a value in the host may only have letters, digits, '.', '-' and '_'; HOST:PORT is taken from parameters and secrets alone";
+const BAD_USER: &str = "a value of the event in the user part may only have letters, digits, '.', '-' and '_'; use auth, where any value may stand";
 
 /// The `url` of a webhook.
 #[derive(Debug)]
@@ -66,13 +72,15 @@ impl Address {
             Address::Fixed(resolved) => return Ok(resolved.clone()),
             Address::Rendered(template) => template,
         };
+        let origins = Origins::new(scope);
         let mut builder = Builder::default();
         let mut wrong = None;
-        let rendered = template.render_pieces(scope, &mut |piece| {
-            match piece {
+        let rendered = template.render_pieces(&origins, &mut |piece| {
+            wrong = match piece {
                 Piece::Literal(text) => builder.literal(text),
-                Piece::Value(text) => wrong = builder.value(text).err(),
+                Piece::Value(text) => builder.value(text, origins.is_owners()),
             }
+            .err();
             // The error only stops the rendering; why is in `wrong`.
             if wrong.is_some() {
                 Err(RenderError::TooLong { limit: 0 })
@@ -81,7 +89,7 @@ impl Address {
             }
         });
         let error = wrong.map_or(rendered.map_err(|error| error.to_string()), |wrong| Err(wrong.to_owned()));
-        error.and_then(|()| builder.check_path()).map_err(|error| format!("{FIELD}: {error}"))?;
+        error.and_then(|()| builder.end()).map_err(|error| format!("{FIELD}: {error}"))?;
         // The addresses that may be reached are checked when connecting.
         let anywhere = AddressPolicy { allow_private: true, allowed: Vec::new() };
         resolve(&builder.out, &anywhere).map_err(|error| format!("{FIELD}: {error}"))
@@ -173,35 +181,58 @@ struct Builder {
     /// Where the path begins, if a value stands in it.
     path_with_value: Option<usize>,
     path_begins: usize,
+    authority: Authority,
+}
+
+/// User part, host and port while they are gathered: what a value may be is known when the text behind it is.
+#[derive(Default)]
+struct Authority {
+    /// Texts, and whose values they are.
+    pieces: Vec<(String, Origin)>,
+    /// How many pieces stand before the last `@` of the url's own text.
+    user_pieces: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Url,
+    Owner,
+    Event,
 }
 
 impl Builder {
-    fn literal(&mut self, text: &str) {
+    fn literal(&mut self, text: &str) -> Result<(), &'static str> {
         for c in text.chars() {
-            self.out.push(c);
-            self.part = match (self.part, c) {
-                (Part::Scheme, '/') if self.out.ends_with("://") => Part::Authority,
-                (Part::Authority, '/' | '\\') => {
-                    self.path_begins = self.out.len();
-                    Part::Path
-                }
+            let next = match (self.part, c) {
+                (Part::Scheme, '/') if self.out.ends_with(":/") => Part::Authority,
+                (Part::Authority, '/' | '\\') => Part::Path,
                 (Part::Authority | Part::Path, '?' | '#') => Part::Query,
                 (part, _) => part,
             };
+            if self.part == Part::Authority && next == Part::Authority {
+                self.authority.literal(c);
+                continue;
+            }
+            if self.part == Part::Authority {
+                self.out.push_str(&std::mem::take(&mut self.authority).finished()?);
+            }
+            self.out.push(c);
+            if self.part == Part::Authority && next == Part::Path {
+                self.path_begins = self.out.len();
+            }
+            self.part = next;
         }
+        Ok(())
     }
 
-    fn value(&mut self, text: &str) -> Result<(), &'static str> {
-        let only = |allowed: fn(u8) -> bool| text.bytes().all(allowed);
+    fn value(&mut self, text: &str, is_owners: bool) -> Result<(), &'static str> {
         match self.part {
-            Part::Scheme if self.out.is_empty() => self.literal(text.trim()),
-            Part::Scheme if only(|b| b.is_ascii_alphanumeric()) => self.out.push_str(text),
+            Part::Scheme if self.out.is_empty() => return self.literal(text.trim()),
+            Part::Scheme if text.bytes().all(|b| b.is_ascii_alphanumeric()) => self.out.push_str(text),
             Part::Scheme => return Err(NOT_HTTP),
-            Part::Authority if only(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => {
-                self.out.push_str(text);
-            }
             Part::Authority => {
-                return Err("a value in the host may only have letters, digits, '.', '-' and '_'");
+                let origin = if is_owners { Origin::Owner } else { Origin::Event };
+                self.authority.pieces.push((text.to_owned(), origin));
             }
             Part::Path => {
                 self.path_with_value = Some(self.path_begins);
@@ -210,6 +241,12 @@ impl Builder {
             Part::Query => text::percent(&mut self.out, text),
         }
         Ok(())
+    }
+
+    /// Checks what could not be checked before all was there.
+    fn end(&mut self) -> Result<(), String> {
+        self.out.push_str(&std::mem::take(&mut self.authority).finished()?);
+        self.check_path()
     }
 
     /// A value must not walk up the path: `.` and `..` are resolved by whoever reads an address, encoded or not.
@@ -224,6 +261,53 @@ impl Builder {
     }
 }
 
+impl Authority {
+    fn literal(&mut self, c: char) {
+        match self.pieces.last_mut() {
+            Some((text, Origin::Url)) => text.push(c),
+            _ => self.pieces.push((c.to_string(), Origin::Url)),
+        }
+        if c == '@' {
+            self.user_pieces = self.pieces.len();
+        }
+    }
+
+    fn finished(self) -> Result<String, &'static str> {
+        let mut out = String::new();
+        for (n, (text, origin)) in self.pieces.iter().enumerate() {
+            let (is_owners, is_user) = (*origin == Origin::Owner, n < self.user_pieces);
+            // A secret is often pasted with a line break.
+            let owners = text.trim_matches([' ', '\t', '\r', '\n']);
+            match origin {
+                Origin::Url => out.push_str(text),
+                _ if is_name(text) => out.push_str(text),
+                _ if is_owners && is_user => text::percent(&mut out, owners),
+                _ if is_owners && (is_name(owners) || is_host_and_port(owners)) => out.push_str(owners),
+                _ if is_user => return Err(BAD_USER),
+                _ => return Err(BAD_HOST),
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// Whether this is a host with a port, or an IPv6 address in brackets with or without one.
+fn is_host_and_port(text: &str) -> bool {
+    let is_v6 = |host: &str| {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        inner.is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
+    };
+    let has_port = |(host, port): (&str, &str)| {
+        let is_port = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        is_port && (is_v6(host) || (!host.is_empty() && is_name(host)))
+    };
+    is_v6(text) || text.rsplit_once(':').is_some_and(has_port)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -231,6 +315,8 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::{Secrets, Variables};
+    use tributary_domain::parameters::Parameters;
 
     fn read(url: &str, policy: &AddressPolicy) -> Result<Address, String> {
         let config: Map<String, Value> = [("url".to_owned(), url.into())].into_iter().collect();
@@ -394,6 +480,88 @@ mod tests {
         {
             assert!(rendered("http://{{{v}}}/x", &json!({"v": value})).is_err(), "{value}");
         }
+    }
+
+    /// The address that a secret or a parameter `V`, and the event's `v`, make.
+    fn resolved(url: &str, owners: &str, data: &str) -> Result<Resolved, String> {
+        let event = crate::test_support::event(&json!({ "v": data }).to_string());
+        let values = || [("V".to_owned(), owners.to_owned())];
+        let secrets = Secrets(values().into());
+        let parameters: Parameters = values().into_iter().collect();
+        let address = read(url, &AddressPolicy::default())?;
+        let of_secret = address.render(&Variables::new(&event, None, None, &secrets));
+        let none = Secrets::default();
+        let of_parameter =
+            address.render(&Variables::new(&event, None, None, &none).with_parameters(&parameters));
+        assert_eq!(format!("{of_secret:?}"), format!("{of_parameter:?}"));
+        of_secret
+    }
+
+    #[test]
+    fn a_host_with_its_port_is_taken_from_the_owner_and_never_from_a_device() {
+        for (value, destination) in [
+            ("127.0.0.1:8081", "127.0.0.1:8081"),
+            ("Example.com:80", "example.com:80"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("[2a00::1]", "[2a00::1]:80"),
+            ("example.com:65535\n", "example.com:65535"),
+            (" example.com\r\n", "example.com:80"),
+        ] {
+            assert_eq!(resolved("http://{{{V}}}/x", value, "").unwrap().destination, destination, "{value}");
+            assert!(resolved("http://{{{v}}}/x", "", value).is_err(), "{value}");
+        }
+        for value in [
+            "a:b",
+            "a:",
+            ":80",
+            "a:65536",
+            "a:80:80",
+            "::1",
+            "[a]:80",
+            "[::1",
+            "[::1]80",
+            "evil.example/",
+            "a@b",
+            "a@b:80",
+            "x#",
+            "x?",
+            "x\\",
+            "a b:80",
+            "a:80/",
+            "a:80\nb",
+            "a:+80",
+            "u:p@h",
+        ] {
+            let error = resolved("http://{{{V}}}/x", value, "").unwrap_err();
+            assert!(error.starts_with("url: a value in the host "), "{value}: {error}");
+        }
+        for url in [
+            "http://{{{V}}}.example/",
+            "http://{{#V}}{{{.}}}{{/V}}/",
+            "http://{{#PARTICLE_EVENT_VALUE}}{{{.}}}{{/PARTICLE_EVENT_VALUE}}/",
+            "http://{{{PARTICLE_EVENT_VALUE}}}/",
+        ] {
+            assert!(resolved(url, "127.0.0.1:80", "127.0.0.1:80").is_err(), "{url}");
+        }
+        let all = resolved("{{{V}}}/{{v}}", "http://u:p@example.com:81", "/").unwrap();
+        assert_eq!((&*all.url, &*all.destination), ("http://example.com:81/%2F", "example.com:81"));
+    }
+
+    #[test]
+    fn credentials_of_the_owner_s_may_have_any_character() {
+        let url = "http://{{{V}}}:{{{V}}}@127.0.0.1:8080/d?{{v}}";
+        let got = resolved(url, "p@ss/w#rd:?\\%41é\n", "a").unwrap();
+        assert_eq!(got.authorization, Some(basic("p@ss/w#rd:?\\%41é", "p@ss/w#rd:?\\%41é")));
+        assert_eq!((&*got.url, &*got.destination), ("http://127.0.0.1:8080/d?a", "127.0.0.1:8080"));
+        let got = resolved("http://a@b:{{{V}}}@{{{V}}}/", "x", "").unwrap();
+        assert_eq!((got.authorization, &*got.url), (Some(basic("a@b", "x")), "http://x/"));
+        let error = resolved("http://{{{v}}}:x@example.com/", "", "p@ss").unwrap_err();
+        assert!(error.starts_with("url: a value of the event in the user part ") && error.contains("auth"));
+        assert!(resolved("http://{{{v}}}@example.com/", "", "evil.example/").is_err());
+        assert_eq!(
+            resolved("http://{{v}}@example.com/", "", "u-1").unwrap().authorization,
+            Some(basic("u-1", ""))
+        );
     }
 
     #[test]

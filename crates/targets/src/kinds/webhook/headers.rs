@@ -52,7 +52,10 @@ impl Headers {
             if let Some(wrong) = name.literal().and_then(wrong_name) {
                 reader.error(&path, wrong);
             }
-            if value.literal().is_some_and(|value| HeaderValue::from_bytes(value.as_bytes()).is_err()) {
+            if value
+                .literal()
+                .is_some_and(|value| HeaderValue::from_bytes(trimmed(value).as_bytes()).is_err())
+            {
                 reader.error(&path, BAD_VALUE);
             }
             if let (Some(name), Some(value)) = (name.literal(), value.literal())
@@ -77,10 +80,16 @@ impl Headers {
             }
             let value =
                 value.render(scope, RENDERED_BYTES).map_err(|error| format!("headers.{name}: {error}"))?;
+            let value = trimmed(&value);
             if HeaderValue::from_bytes(value.as_bytes()).is_err() {
                 return Err(format!("headers.{name}: {BAD_VALUE}"));
             }
-            out.push((name, value));
+            let header = (name, value.to_owned());
+            // One line for a name in two spellings: two types or two credentials are what servers refuse.
+            match out.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&header.0)) {
+                Some(earlier) => *earlier = header,
+                None => out.push(header),
+            }
         }
         Ok(())
     }
@@ -89,7 +98,9 @@ impl Headers {
     pub(super) fn authorization(&self, scope: &dyn Scope) -> Result<Option<String>, String> {
         let Some((username, password)) = self.auth.as_deref() else { return Ok(None) };
         let render = |field: &str, text: &Text| {
-            text.render(scope, RENDERED_BYTES).map_err(|error| format!("auth.{field}: {error}"))
+            let rendered =
+                text.render(scope, RENDERED_BYTES).map_err(|error| format!("auth.{field}: {error}"))?;
+            Ok::<_, String>(rendered.trim_end_matches(['\r', '\n']).to_owned())
         };
         Ok(Some(basic(&render("username", username)?, &render("password", password)?)))
     }
@@ -126,6 +137,11 @@ fn read_auth(reader: &mut Reader<'_>, sensitive: &mut Vec<String>) -> Option<(Te
         }
     }
     Some((username, password))
+}
+
+/// Without what HTTP does not carry at the ends of a value: secrets are often pasted with a line break.
+fn trimmed(value: &str) -> &str {
+    value.trim_matches([' ', '\t', '\r', '\n'])
 }
 
 fn wrong_name(name: &str) -> Option<&'static str> {
