@@ -60,11 +60,19 @@ export class Books {
   async settled(within = 30_000) {
     await eventually(async () => {
       assert.equal(await pending(this.api), 0, 'deliveries still wait');
-      assertArrived(this.sent, this.seen, 'at the destination');
-      const sum = await counted(this.api, this.org.scope, [this.integration.id], this.product.id);
-      const all = this.seen.size;
-      assert.deepEqual(sum, { success: all, error: 0, skipped: 0, all }, 'the history counts what arrived');
+      await this.agree();
     }, { within, every: 200 });
+  }
+
+  /** The same where others' deliveries may wait. */
+  arrivedAndCounted(within = 30_000) { return eventually(() => this.agree(), { within, every: 200 }); }
+
+  /** Throws unless what was accepted, what arrived and what the history counts are the same. */
+  async agree() {
+    assertArrived(this.sent, this.seen, 'at the destination');
+    const sum = await counted(this.api, this.org.scope, [this.integration.id], this.product.id);
+    const all = this.seen.size;
+    assert.deepEqual(sum, { success: all, error: 0, skipped: 0, all }, 'the history counts what arrived');
   }
 }
 

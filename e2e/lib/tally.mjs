@@ -23,8 +23,11 @@ export class Sent {
 
   id() {
     this.#next += 1;
-    return `${this.product.id}-${this.#next}`;
+    return this.last;
   }
+
+  /** The id that was given last. */
+  get last() { return `${this.product.id}-${this.#next}`; }
 }
 
 /** What arrived at the paths of the receivers: `of(path, product)` is a map from id to `{hits, good}`. */

@@ -1,6 +1,6 @@
 //! Hashing passwords with argon2id, away from the threads that serve requests.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread::available_parallelism};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
@@ -11,14 +11,19 @@ use crate::Error;
 
 /// Memory for hashing one password, in KiB: what OWASP recommends for two passes.
 pub(crate) const MEMORY_KIB: u32 = 19_456;
-/// Passwords hashed at once: each takes a core and that memory.
+/// Most passwords hashed at once, whatever the machine: each takes a core and that memory.
 const AT_ONCE: usize = 4;
-/// Passwords that wait to be hashed; more are turned away.
-const WAITING: usize = 256;
+/// Passwords that are hashed or wait for it; more are turned away with 503. With one core that is a wait of a few seconds.
+const WAITING: usize = 128;
 /// Passes over the memory.
 const PASSES: u32 = 2;
 /// Length of a salt in bytes.
 const SALT_BYTES: usize = 16;
+
+/// Half of the cores: right passwords and sign-ups leave the rest to events and their deliveries.
+fn at_once(cores: usize) -> usize {
+    (cores / 2).clamp(1, AT_ONCE)
+}
 
 /// Hashes and checks passwords, few at a time. Cheap to clone.
 #[derive(Clone)]
@@ -36,7 +41,7 @@ impl Passwords {
         Passwords {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             queue: Arc::new(Semaphore::new(WAITING)),
-            running: Arc::new(Semaphore::new(AT_ONCE)),
+            running: Arc::new(Semaphore::new(at_once(available_parallelism().map_or(1, usize::from)))),
             random,
         }
     }
@@ -81,6 +86,37 @@ impl Passwords {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn hashing_leaves_half_of_the_cores_to_the_rest() {
+        for (cores, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (64, 4)] {
+            assert_eq!(at_once(cores), expected, "{cores} cores");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_more_than_may_wait_is_turned_away_and_the_rest_is_done() {
+        let passwords = Passwords::new(8, |bytes| bytes.fill(7));
+        let held = Arc::clone(&passwords.running);
+        let all = u32::try_from(held.available_permits()).unwrap();
+        let busy = held.acquire_many_owned(all).await.unwrap();
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..WAITING + 20 {
+            let passwords = passwords.clone();
+            calls.spawn(async move { passwords.hash("correct horse").await });
+        }
+        for _ in 0..20 {
+            let refused = calls.join_next().await.unwrap().unwrap();
+            assert!(matches!(refused, Err(Error::Unavailable)), "{refused:?}");
+        }
+        drop(busy);
+        let mut done = 0;
+        while let Some(one) = calls.join_next().await {
+            one.unwrap().unwrap();
+            done += 1;
+        }
+        assert_eq!(done, WAITING);
+    }
 
     #[tokio::test]
     async fn a_hash_matches_its_password_alone_and_no_hash_matches_none() {

@@ -88,7 +88,10 @@ impl Failures {
         now: Timestamp,
     ) -> Result<(), Error> {
         let key = (origin, username.to_owned());
-        if let Some(row) = self.rows.get(&key) {
+        // A failure later than now was noted before the clock was set back: it counts as one of now, so that no block
+        // lasts longer than its window.
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.last = row.last.min(now);
             let ends = row.last.plus_ms(settings.failure_window_ms);
             if ends <= now {
                 self.rows.remove(&key);
@@ -98,6 +101,7 @@ impl Failures {
         }
         if let Some(times) = self.by_origin.get_mut(&origin) {
             let window = settings.failure_window_ms;
+            times.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
             while times.front().is_some_and(|first| first.plus_ms(window) <= now) {
                 times.pop_front();
             }
@@ -168,6 +172,26 @@ mod tests {
         }
         assert!(!attempt(&limits, "another", 6, true));
         assert!(!attempt(&limits, "another", 299, true));
+        assert!(attempt(&limits, "another", 300, true));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_block_longer() {
+        let day_s = 86_400;
+        let limits = SignInLimits::default();
+        for n in 0..6 {
+            assert!(attempt(&limits, if n % 2 == 0 { "ada" } else { "bob" }, day_s + n, false));
+        }
+        let settings = settings();
+        for name in ["ada", "another"] {
+            let refused = limits.check(&settings, here(), name, Timestamp(0));
+            assert!(
+                matches!(refused, Err(Error::TooMany { retry_after_s }) if retry_after_s <= 300),
+                "{name}: {refused:?}"
+            );
+        }
+        assert!(!attempt(&limits, "ada", 299, true));
+        assert!(attempt(&limits, "ada", 300, true), "the window is over by the clock as it is now");
         assert!(attempt(&limits, "another", 300, true));
     }
 

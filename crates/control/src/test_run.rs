@@ -122,7 +122,9 @@ impl Control {
         let Some(key) = product.filter(|_| matches!(place, Place::Org(_))) else {
             return Ok(members.first().map(|member| member.id));
         };
-        let named = self.store.product(key).await?.map(|product| product.id);
+        // One that exists elsewhere is as unknown as one that does not.
+        let named = self.store.product(key).await?.filter(|product| product.owner == place.owner());
+        let named = named.map(|product| product.id);
         match members.iter().find(|member| Some(member.product) == named) {
             Some(member) => Ok(Some(member.id)),
             None if named.is_some() => {

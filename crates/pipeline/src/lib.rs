@@ -7,6 +7,7 @@
 //!
 //! Three rules hold everywhere: durable before 200; one commit per batch; a lane per destination.
 
+mod ages;
 pub mod compiled;
 pub mod delivery;
 pub mod ingest;
@@ -41,7 +42,8 @@ use tributary_domain::{
 };
 use tributary_store::{
     Store, StoreError,
-    audit::{AUDIT_ROWS, By},
+    audit::{AUDIT_BYTES, AUDIT_ROWS, By},
+    versions::OWNER_VERSIONS_BYTES,
 };
 use tributary_targets::{Attempt, Clients};
 
@@ -51,6 +53,7 @@ pub use routes::{Route, RouteKey, Routes};
 pub use streams::{Channel, Streams, Subscription, Wanted};
 pub use tributary_eventlog::{EventLog, Options as LogOptions};
 
+use ages::Ages;
 use delivery::Delivery;
 use lanes::Lanes;
 use metrics::Metrics;
@@ -302,12 +305,23 @@ async fn trim(log: EventLog, behind: watch::Receiver<u64>, mut stop: watch::Rece
 
 /// Drops history that is too old, and forgets idle lanes.
 async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: watch::Receiver<bool>) {
+    let mut ages = Ages::new(store.newest_time().await.unwrap_or_default());
     loop {
-        if let Err(error) = store.drop_older_than(now().plus_ms(-limits::HISTORY_DAYS * DAY_MS)).await {
+        let now = now();
+        // By a clock that is doubted nothing is old, but there may still be too much of it.
+        let by = if ages.may_drop(now) { now } else { Timestamp(0) };
+        if let Err(error) = store.drop_older_than(by.plus_ms(-limits::HISTORY_DAYS * DAY_MS)).await {
             tracing::error!(%error, "old history could not be dropped and is tried again");
         }
-        if let Err(error) = store.trim_audit(now(), AUDIT_ROWS).await {
+        if let Err(error) = store.trim_audit(by, AUDIT_ROWS).await {
             tracing::error!(%error, "the audit could not be trimmed and is tried again");
+        }
+        let bytes = async {
+            store.trim_audit_bytes(AUDIT_BYTES).await?;
+            store.trim_versions(OWNER_VERSIONS_BYTES).await
+        };
+        if let Err(error) = bytes.await {
+            tracing::error!(%error, "audit and versions could not be cut to their size and are tried again");
         }
         lanes.sweep();
         tokio::select! {

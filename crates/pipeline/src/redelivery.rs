@@ -17,7 +17,7 @@ use tokio::{
 use tributary_domain::{Owner, Timestamp, time::DAY_MS};
 use tributary_store::{Store, StoreError, audit::By};
 
-use crate::recorder::Report;
+use crate::{ages::Ages, recorder::Report};
 
 /// How often each run is taken further.
 const TURN: Duration = Duration::from_millis(500);
@@ -80,10 +80,13 @@ impl Redeliverer {
     /// Runs until it is told to stop.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut trim_at = Instant::now();
+        let mut ages = Ages::new(self.store.newest_time().await.unwrap_or_default());
         loop {
             if trim_at <= Instant::now() {
                 trim_at = Instant::now() + TRIM_EVERY;
-                let cutoff = (self.now)().plus_ms(-self.settings.keep_ms);
+                let now = (self.now)();
+                let by = if ages.may_drop(now) { now } else { Timestamp(0) };
+                let cutoff = by.plus_ms(-self.settings.keep_ms);
                 if let Err(error) = self.store.trim_kept(cutoff, self.settings.keep_bytes).await {
                     tracing::error!(%error, "kept deliveries could not be dropped; tried again");
                 }

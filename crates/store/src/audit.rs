@@ -31,6 +31,11 @@ pub const AUDIT_DAYS: i64 = 400;
 /// Rows of the audit that are kept of one owner; the oldest ones go first.
 pub const AUDIT_ROWS: i64 = 100_000;
 
+/// Bytes of the audit that are kept of one owner; the oldest rows go first.
+pub const AUDIT_BYTES: i64 = 64 << 20;
+/// Length of a field of a configuration, as JSON, up to which the audit keeps it; a longer one is in the versions alone.
+const FIELD_BYTES: usize = 1_024;
+
 /// A change as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditRow {
@@ -52,10 +57,18 @@ pub struct AuditRow {
     pub after: Option<Value>,
 }
 
-/// An integration as the audit shows it.
+/// An integration as the audit shows it. What is long is told by its length: an edit of one field would keep all others
+/// twice.
 pub(crate) fn shown(integration: &Integration) -> Value {
+    let mut config = sensitive::mask(&integration.config);
+    for value in config.values_mut() {
+        let bytes = value.to_string().len();
+        if bytes > FIELD_BYTES {
+            *value = json!({"left_out_bytes": bytes});
+        }
+    }
     let products: Vec<i64> = integration.members.iter().map(|member| member.product.0).collect();
-    let mut shown = json!({"config": sensitive::mask(&integration.config), "product_ids": products});
+    let mut shown = json!({"config": config, "product_ids": products});
     let overrides = integration.members.iter().filter_map(|member| {
         let own = integration.overrides_of(member.id)?;
         Some((member.product.to_string(), json!(masked(own))))
@@ -65,6 +78,13 @@ pub(crate) fn shown(integration: &Integration) -> Value {
         shown["parameter_overrides"] = overrides.into();
     }
     shown
+}
+
+/// The length of a row that can be long, as SQL.
+macro_rules! row_bytes {
+    () => {
+        "COALESCE(octet_length(before), 0) + COALESCE(octet_length(after), 0) + 200"
+    };
 }
 
 /// Adds a row.
@@ -162,6 +182,34 @@ impl Store {
             .await?;
         }
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Drops the oldest rows of each owner who has more than so many bytes of the audit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn trim_audit_bytes(&self, most_bytes: i64) -> Result<(), StoreError> {
+        let full = sqlx::query(concat!(
+            "SELECT owner FROM audit GROUP BY owner HAVING SUM(",
+            row_bytes!(),
+            ") > $1"
+        ))
+        .bind(most_bytes)
+        .fetch_all(&self.pool)
+        .await?;
+        for row in full {
+            sqlx::query(concat!(
+                "DELETE FROM audit WHERE owner = $1 AND id <= (SELECT MAX(id) FROM (
+                     SELECT id, SUM(",
+                row_bytes!(),
+                ") OVER (ORDER BY id DESC) AS total FROM audit WHERE owner = $1) WHERE total > $2)"
+            ))
+            .bind(row.get::<String, _>(0))
+            .bind(most_bytes)
+            .execute(&self.pool)
+            .await?;
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ pub mod history;
 pub mod integrations;
 pub mod invitations;
 pub mod kept;
+mod key_check;
 pub mod lists;
 pub mod logs;
 mod lookup;
@@ -99,7 +100,7 @@ impl Store {
     /// Opens, or creates, the database file at `path` and brings its schema up to date.
     ///
     /// # Errors
-    /// When the file cannot be opened or a migration fails.
+    /// When the file cannot be opened, a migration fails, or the store was written with another key.
     pub async fn open(path: &Path, vault: Vault) -> Result<Store, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -117,6 +118,7 @@ impl Store {
             .connect_with(options)
             .await?;
         sqlx::migrate!().run(&pool).await?;
+        key_check::check(&pool, &vault).await?;
         Ok(Store { pool, vault })
     }
 

@@ -60,6 +60,11 @@ const SELECT: &str = "SELECT name, COALESCE(creator.username, ''), COALESCE(upda
 
 /// The place that a value is sealed for.
 fn place(owner: Owner, name: &str) -> String {
+    place_of(&owner.to_string(), name)
+}
+
+/// The same of an owner as it is stored.
+pub(crate) fn place_of(owner: &str, name: &str) -> String {
     format!("secret:{owner}:{name}")
 }
 

@@ -19,6 +19,18 @@ use crate::{
 /// Versions that are kept of one integration; the oldest ones go first.
 pub const VERSIONS_KEPT: i64 = 200;
 
+/// Bytes of versions that are kept of one integration, but for the present one; the oldest ones go first.
+pub const VERSIONS_BYTES: i64 = 2 << 20;
+/// Bytes of versions that are kept of all integrations of an owner, but for the present ones.
+pub const OWNER_VERSIONS_BYTES: i64 = 256 << 20;
+
+/// The length of a version, as SQL.
+macro_rules! row_bytes {
+    () => {
+        "octet_length(versions.config) + COALESCE(octet_length(versions.sealed), 0) + octet_length(changes)"
+    };
+}
+
 /// What made a version.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Made {
@@ -122,6 +134,36 @@ impl Store {
         Ok(Some((read(&row)?, config)))
     }
 
+    /// Drops the oldest versions of each owner who has more than so many bytes of them, but never a present one.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn trim_versions(&self, most_bytes: i64) -> Result<(), StoreError> {
+        let full = sqlx::query(concat!(
+            "SELECT owner FROM versions JOIN integrations ON integrations.id = integration_id
+             GROUP BY owner HAVING SUM(",
+            row_bytes!(),
+            ") > $1"
+        ));
+        for row in full.bind(most_bytes).fetch_all(&self.pool).await? {
+            sqlx::query(concat!(
+                "DELETE FROM versions WHERE (integration_id, version) IN (
+                     SELECT integration_id, version FROM (
+                         SELECT integration_id, version, SUM(",
+                row_bytes!(),
+                ") OVER (ORDER BY at DESC, integration_id, version DESC) AS total,
+                             version = MAX(version) OVER (PARTITION BY integration_id) AS present
+                         FROM versions JOIN integrations ON integrations.id = integration_id WHERE owner = $1)
+                     WHERE total > $2 AND NOT present)"
+            ))
+            .bind(row.get::<String, _>(0))
+            .bind(most_bytes)
+            .execute(&self.pool)
+            .await?;
+        }
+        Ok(())
+    }
+
     /// The number of the present version of an integration.
     ///
     /// # Errors
@@ -197,8 +239,19 @@ pub(crate) async fn write(
     sqlx::query("DELETE FROM versions WHERE integration_id = $1 AND version <= $2")
         .bind(new.id.to_string())
         .bind(row.get::<i64, _>(0).saturating_sub(VERSIONS_KEPT))
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
+    sqlx::query(concat!(
+        "DELETE FROM versions WHERE integration_id = $1 AND version < $2 AND version <= (SELECT MAX(version) FROM (
+             SELECT version, SUM(",
+        row_bytes!(),
+        ") OVER (ORDER BY version DESC) AS total FROM versions WHERE integration_id = $1) WHERE total > $3)"
+    ))
+    .bind(new.id.to_string())
+    .bind(row.get::<i64, _>(0))
+    .bind(VERSIONS_BYTES)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

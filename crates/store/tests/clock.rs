@@ -4,7 +4,8 @@
 mod support;
 
 use support::{NOW, counted, world};
-use tributary_store::delivery::{Batch, PendingRow};
+use tributary_domain::outcome::Outcome;
+use tributary_store::delivery::{Batch, Ended, PendingRow};
 
 #[tokio::test]
 async fn only_deliveries_that_are_due_too_late_are_brought_forward() {
@@ -30,4 +31,21 @@ async fn only_deliveries_that_are_due_too_late_are_brought_forward() {
     due.sort_unstable();
     assert_eq!(due, [(1, -5, 2), (2, 60_000, 2), (3, 0, 2), (4, 0, 2)]);
     assert_eq!(w.store.bring_forward(NOW.plus_ms(60_000), NOW).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_newest_time_is_that_of_the_last_change_or_the_last_day_of_the_history() {
+    let w = world().await;
+    assert_eq!(w.store.newest_time().await.unwrap(), Some(NOW), "the organization was made then");
+    let made = w.shared(&w.products).await;
+    let later = NOW.plus_ms(3 * tributary_domain::time::DAY_MS);
+    let ended = Ended {
+        pending: None,
+        counted: counted(&made, made.members[0]),
+        outcome: Outcome::Success,
+        at: later,
+    };
+    w.store.commit_batch(&Batch { ended: vec![ended], ..Batch::default() }).await.unwrap();
+    let newest = w.store.newest_time().await.unwrap().unwrap();
+    assert_eq!(newest.day(), later.day());
 }

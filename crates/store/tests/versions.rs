@@ -6,7 +6,7 @@ mod support;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use support::{NOW, ORG, OWNER, by, webhook, world};
-use tributary_domain::{OrgId, Owner, Timestamp, time::DAY_MS};
+use tributary_domain::{OrgId, Owner, Timestamp, integration::Integration, time::DAY_MS};
 use tributary_store::{
     Store, Vault,
     audit::AUDIT_DAYS,
@@ -100,4 +100,58 @@ async fn the_audit_forgets_what_is_too_old_and_of_each_owner_what_is_too_much() 
     assert_eq!(w.store.audit_of(Owner::Org(ORG), 100).await.unwrap().len(), 3);
     w.store.trim_audit(Timestamp(kept.0 + 1), 3).await.unwrap();
     assert!(w.store.audit_of(OWNER, 100).await.unwrap().is_empty());
+}
+
+/// Edits an integration: its body is so many bytes of a letter.
+async fn edit(w: &support::World, made: &mut Integration, letter: &str, bytes: usize, at: Timestamp) {
+    let mut config = made.config.clone();
+    config.insert("body".to_owned(), letter.repeat(bytes).into());
+    let written = w.store.replace_integration(OWNER, Seen::of(made), &config, None, None, by(at)).await;
+    *made = written.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn edits_of_large_configurations_keep_versions_within_their_bytes_and_the_audit_small() {
+    let w = world().await;
+    let mut made = w.shared(&w.products).await;
+    for (n, letter) in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].into_iter().enumerate() {
+        edit(&w, &mut made, letter, 200_000, NOW.plus_ms(i64::try_from(n).unwrap())).await;
+    }
+    // A version of 200 KB has its configuration and what it changed, before and after.
+    let kept = w.store.versions(OWNER, made.id, None, 100).await.unwrap();
+    assert_eq!(kept.iter().map(|row| row.version).collect::<Vec<_>>(), [13, 12, 11]);
+    let rows = w.store.audit_of(OWNER, 100).await.unwrap();
+    let update = rows.iter().find(|row| row.action == "integration.update").unwrap();
+    let body = &update.after.as_ref().unwrap()["config"]["body"];
+    assert_eq!(body, &json!({"left_out_bytes": 200_002}), "the version has it");
+    assert!(rows.iter().all(|row| format!("{row:?}").len() < 8_000), "no row is long");
+}
+
+#[tokio::test]
+async fn an_owner_has_so_many_bytes_of_versions_and_audit_and_the_present_versions_stay() {
+    let w = world().await;
+    let (mut one, mut two) = (w.shared(&w.products).await, w.shared(&w.products).await);
+    for n in 0..4 {
+        edit(&w, &mut one, ["a", "b", "c", "d"][n], 10_000, NOW.plus_ms(1)).await;
+        edit(&w, &mut two, ["a", "b", "c", "d"][n], 10_000, NOW.plus_ms(2)).await;
+    }
+    let versions = async |of: &Integration| {
+        let rows = w.store.versions(OWNER, of.id, None, 100).await.unwrap();
+        rows.into_iter().map(|row| row.version).collect::<Vec<_>>()
+    };
+    w.store.trim_versions(1 << 20).await.unwrap();
+    assert_eq!((versions(&one).await.len(), versions(&two).await.len()), (5, 5), "it is not too much");
+    w.store.trim_versions(100_000).await.unwrap();
+    assert_eq!(versions(&one).await, [5], "the older ones go first");
+    assert_eq!(versions(&two).await, [5, 4, 3]);
+    w.store.trim_versions(0).await.unwrap();
+    assert_eq!((versions(&one).await, versions(&two).await), (vec![5], vec![5]));
+
+    let rows = w.store.audit_of(OWNER, 100).await.unwrap();
+    w.store.trim_audit_bytes(1 << 20).await.unwrap();
+    assert_eq!(w.store.audit_of(OWNER, 100).await.unwrap().len(), rows.len());
+    w.store.trim_audit_bytes(4_000).await.unwrap();
+    let left = w.store.audit_of(OWNER, 100).await.unwrap();
+    assert!(!left.is_empty() && left.len() < rows.len(), "{} of {}", left.len(), rows.len());
+    assert_eq!(left[0], rows[0], "the newest stay");
 }

@@ -12,11 +12,11 @@ use tributary_store::{Vault, vault::KEY_BYTES};
 /// Only the owner may read it.
 const MODE: u32 = 0o600;
 
-/// Reads the key file, or makes it when there is none.
+/// Reads the key file, or makes it when there is none and the store is new: an old one could not be read with a new key.
 ///
 /// # Errors
 /// When it cannot be read or made, holds something else than 64 hexadecimal digits, or others may read it.
-pub(crate) fn open(path: &Path) -> io::Result<Vault> {
+pub(crate) fn open(path: &Path, store_is_new: bool) -> io::Result<Vault> {
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
@@ -29,7 +29,11 @@ pub(crate) fn open(path: &Path) -> io::Result<Vault> {
             };
             Ok(Vault::new(&read_hex(text.trim()).ok_or_else(wrong)?))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && store_is_new => create(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "is missing, but the store was written with one: put that key file back",
+        )),
         Err(error) => Err(error),
     }
 }
@@ -64,13 +68,15 @@ mod tests {
     fn a_key_is_made_once_kept_private_and_refused_when_others_may_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        let sealed = open(&path).unwrap().seal("here", b"whisper").unwrap();
+        assert!(open(&path, false).unwrap_err().to_string().contains("put that key file back"));
+        assert!(!path.exists(), "no new key beside an old store");
+        let sealed = open(&path, true).unwrap().seal("here", b"whisper").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
-        assert_eq!(open(&path).unwrap().open("here", &sealed).unwrap(), b"whisper");
+        assert_eq!(open(&path, false).unwrap().open("here", &sealed).unwrap(), b"whisper");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(open(&path).unwrap_err().to_string().contains("chmod 600"));
+        assert!(open(&path, true).unwrap_err().to_string().contains("chmod 600"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&path, "too short").unwrap();
-        assert!(open(&path).unwrap_err().to_string().contains("64 hexadecimal digits"));
+        assert!(open(&path, true).unwrap_err().to_string().contains("64 hexadecimal digits"));
     }
 }

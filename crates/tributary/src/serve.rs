@@ -1,6 +1,6 @@
 //! The server: its parts wired together, started and stopped.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tributary_api::{AppState, OpenStreams, Parts, RequestLimit};
@@ -116,14 +116,37 @@ fn outbound_proxy(config: &Config) -> Result<Option<Arc<Proxy>>, StartError> {
     Ok(Some(Arc::new(proxy)))
 }
 
-async fn open_store(config: &Config, dir: &Path) -> Result<Store, StartError> {
+/// Makes the data folder where there is none. Everything in it is for the server's user alone.
+fn make_folder(dir: &Path) -> Result<(), StartError> {
     let folder = |error| StartError::DataDir(dir.display().to_string(), error);
     std::fs::create_dir_all(dir).map_err(folder)?;
+    let open = |path: &Path| std::fs::metadata(path).map(|meta| meta.permissions().mode() & 0o077 != 0);
+    if open(dir).map_err(folder)? {
+        tracing::warn!(
+            "other users of this machine may look into the data folder; run: chmod 700 {}",
+            dir.display()
+        );
+    }
+    for file in [STORE_FILE, LOG_FILE].map(|name| dir.join(name)) {
+        if open(&file).unwrap_or(false) {
+            tracing::warn!(
+                "other users of this machine may read the data; run: chmod 600 {}*",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Opens the store. The folder is locked by then, so that nothing is migrated under a server that runs.
+async fn open_store(config: &Config, dir: &Path) -> Result<Store, StartError> {
     let configured = &config.store.key_file;
     let key_file = if configured.as_os_str().is_empty() { dir.join(KEY_FILE) } else { configured.clone() };
-    let vault =
-        key::open(&key_file).map_err(|error| StartError::Key(key_file.display().to_string(), error))?;
-    Ok(Store::open(&dir.join(STORE_FILE), vault).await?)
+    let store_file = dir.join(STORE_FILE);
+    let is_new = !std::fs::metadata(&store_file).is_ok_and(|meta| meta.len() > 0);
+    let vault = key::open(&key_file, is_new)
+        .map_err(|error| StartError::Key(key_file.display().to_string(), error))?;
+    Ok(Store::open(&store_file, vault).await?)
 }
 
 impl Server {
@@ -133,8 +156,10 @@ impl Server {
     /// When a setting is wrong, something in the data folder cannot be opened, or the address is taken.
     pub(crate) async fn start(config: &Config) -> Result<Server, StartError> {
         let dir = &config.store.data_dir;
-        let store = open_store(config, dir).await?;
+        make_folder(dir)?;
+        // The log's lock is that of the whole folder.
         let log = EventLog::open(&dir.join(LOG_FILE), config.eventlog.options())?;
+        let store = open_store(config, dir).await?;
         let addresses = Arc::new(address_policy(config)?);
         let targets = config.targets.settings(addresses.clone(), tributary_targets::settings::Clock(now));
         let targets = targets.map_err(|(name, error)| StartError::Setting(name, error))?;

@@ -38,6 +38,10 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 /// How many addresses of one name are tried.
 const ADDRESSES_TRIED: usize = 8;
 
+/// What is told of a name none of whose addresses may be reached.
+const NOT_PUBLIC: &str =
+    "has no public address; the operator can allow the one that it has with delivery.allowed_targets";
+
 /// Opens connections for a client's pool.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -114,7 +118,7 @@ impl Connector {
             let stream = self.reach_proxy(proxy).await?;
             return proxy.tunnel(stream, host, port).await;
         }
-        let addresses = self.allowed(self.addresses(host).await?)?;
+        let addresses = self.allowed(host, self.addresses(host).await?)?;
         let stream = first_connected(addresses.iter().map(|ip| SocketAddr::new(*ip, port))).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -128,12 +132,19 @@ impl Connector {
         if found.is_empty() { Err(ConnectError::NotFound) } else { Ok(found) }
     }
 
-    /// The addresses that may be reached; an error that names the first one when none may.
-    fn allowed(&self, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ConnectError> {
+    /// The addresses of the host that may be reached; an error when none may. It names an address only where the host is
+    /// one: what a name leads to inside the operator's network is for the operator's log alone.
+    fn allowed(&self, host: &str, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ConnectError> {
         let refusal = addresses.iter().find_map(|ip| self.policy.refusal(*ip));
         addresses.retain(|ip| self.policy.allows(*ip));
         match refusal {
-            Some(refusal) if addresses.is_empty() => Err(ConnectError::Refused(refusal)),
+            Some(refusal) if addresses.is_empty() => {
+                if host.parse::<IpAddr>().is_ok() {
+                    return Err(ConnectError::Refused(refusal));
+                }
+                tracing::info!(host, %refusal, "a delivery was refused by its address");
+                Err(ConnectError::Refused(format!("{host} {NOT_PUBLIC}")))
+            }
             _ => Ok(addresses),
         }
     }

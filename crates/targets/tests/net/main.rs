@@ -243,7 +243,14 @@ async fn addresses_that_are_not_allowed_are_refused_for_good() {
     let port = server.address.port();
     let refused = "is a loopback address; the operator can allow it with delivery.allowed_targets";
     let clients = clients_with(&[], Duration::from_secs(10), Answers::of(&["127.0.0.1", "::1"]));
-    for host in ["127.0.0.1", "looks.public.example", "[::ffff:127.0.0.1]"] {
+    let named = send(&clients, &format!("http://looks.public.example:{port}/")).await;
+    assert_eq!(named.class, AttemptClass::Final);
+    assert_eq!(
+        error(&named),
+        "EADDRNOTALLOWED: looks.public.example has no public address; the operator can allow the one that it has with delivery.allowed_targets",
+        "what a name leads to inside is not told"
+    );
+    for host in ["127.0.0.1", "[::ffff:127.0.0.1]"] {
         let attempt = send(&clients, &format!("http://{host}:{port}/")).await;
         assert_eq!(attempt.class, AttemptClass::Final);
         assert!(error(&attempt).starts_with("EADDRNOTALLOWED: "), "{attempt:?}");

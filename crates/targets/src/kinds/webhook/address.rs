@@ -249,12 +249,13 @@ impl Builder {
         self.check_path()
     }
 
-    /// A value must not walk up the path: `.` and `..` are resolved by whoever reads an address, encoded or not.
+    /// A value must not walk up the path: `.` and `..` are resolved by whoever reads an address, encoded or not, and some
+    /// do it after decoding what stands between them, once or more often.
     fn check_path(&self) -> Result<(), String> {
         let Some(begins) = self.path_with_value else { return Ok(()) };
         let path = self.out[begins..].split(['?', '#']).next().unwrap_or_default();
-        let dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
-        if path.split(['/', '\\']).any(dots) {
+        let decoded = decoded_to_the_end(path);
+        if decoded.split(|b| matches!(b, b'/' | b'\\')).any(is_dots) {
             return Err("a value must not make a part of the path that is . or ..".to_owned());
         }
         Ok(())
@@ -306,6 +307,31 @@ fn is_host_and_port(text: &str) -> bool {
         is_port && (is_v6(host) || (!host.is_empty() && is_name(host)))
     };
     is_v6(text) || text.rsplit_once(':').is_some_and(has_port)
+}
+
+/// Decodes a text until nothing is left to decode: `%252F` is a slash too.
+fn decoded_to_the_end(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        out.push(byte);
+        // What comes out may be the end of another sequence, but it is shorter each time.
+        while let Some([rest @ .., b'%', high, low]) = out.get(..) {
+            let (Some(high), Some(low), kept) = (digit(*high), digit(*low), rest.len()) else { break };
+            out.truncate(kept);
+            out.push(high << 4 | low);
+        }
+    }
+    out
+}
+
+/// Whether a part of a path is `.` or `..`, for readers too who leave out what follows a `;`, spaces and control characters.
+fn is_dots(part: &[u8]) -> bool {
+    let name = part.split(|b| *b == b';').next().unwrap_or_default();
+    let seen = name.iter().filter(|b| **b > b' ' && **b != 0x7f);
+    let (mut dots, mut others) = (0, 0);
+    seen.for_each(|b| if *b == b'.' { dots += 1 } else { others += 1 });
+    others == 0 && matches!(dots, 1 | 2)
 }
 
 #[cfg(test)]
@@ -362,6 +388,55 @@ mod tests {
         ] {
             assert!(rendered(url, &scope).unwrap_err().starts_with("url: "), "{url}");
         }
+    }
+
+    #[test]
+    fn a_value_walks_up_the_path_in_no_spelling() {
+        for value in [
+            "../admin",
+            "..\\admin",
+            "a/../../admin",
+            "a\\..\\admin",
+            "a/./b",
+            "..%2fadmin",
+            "%2e%2e%2Fadmin",
+            "%252e%252e%252fadmin",
+            "%25252E.%5cadmin",
+            "a%5C..%5Cadmin",
+            "x/..;/admin",
+            "x/..;v=1%2Fadmin",
+            "x/..%00/admin",
+            "x/.\t./admin",
+            "..",
+            "%2E",
+        ] {
+            let error =
+                rendered("https://example.com/rooms/{{{v}}}/set", &json!({ "v": value })).unwrap_err();
+            assert!(error.ends_with("a part of the path that is . or .."), "{value}: {error}");
+            // In the query nobody walks anywhere.
+            assert!(rendered("https://example.com/?v={{{v}}}", &json!({ "v": value })).is_ok(), "{value}");
+        }
+        // Two values beside each other, and what the template itself wrote between them.
+        let halves = json!({ "v": ".", "w": "%2" });
+        for url in [
+            "https://e.example/a/{{v}}{{v}}/b",
+            "https://e.example/a/{{v}}./b",
+            "https://e.example/a%2f{{v}}.%5cb",
+        ] {
+            assert!(rendered(url, &halves).is_err(), "{url}");
+        }
+        for value in
+            ["...", "a..b", "1.5", ".well-known", "100%", "%zz..", "a/b", "..a", "50%25", "x;..", "v1/..."]
+        {
+            let address = rendered("https://example.com/rooms/{{{v}}}/set", &json!({ "v": value }));
+            assert!(address.is_ok(), "{value}: {address:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_many_times_is_decoded_in_one_pass() {
+        let often = format!("%{}2F", "25".repeat(300_000));
+        assert_eq!(decoded_to_the_end(&often), b"/");
     }
 
     #[test]
