@@ -196,7 +196,7 @@ test('imports of many devices, beside the edits of others', LIMIT, async (t) => 
 test('many large configurations, and a start with them', LIMIT, async (t) => {
   const scene = await Scene.start(t);
   const { tenant, server } = scene;
-  await scene.watch(() => tenant.hook({ url: DEAD, body: '{{a}}'.repeat(48_000) }, 120));
+  await scene.watch(() => tenant.hook({ url: DEAD, body: '{{a}}'.repeat(48_000) }, 150, 12_000));
   await server.kill('SIGKILL');
   await server.restart();
   console.log(`  ${tenant.integrations.length} configurations of 240 KB; after a start ${peakMiB(server)} MiB`);

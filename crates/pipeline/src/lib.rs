@@ -309,7 +309,7 @@ async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: wat
     loop {
         let now = now();
         // By a clock that is doubted nothing is old, but there may still be too much of it.
-        let by = if ages.may_drop(now) { now } else { Timestamp(0) };
+        let by = if ages.may_drop(now, Instant::now()) { now } else { Timestamp(0) };
         if let Err(error) = store.drop_older_than(by.plus_ms(-limits::HISTORY_DAYS * DAY_MS)).await {
             tracing::error!(%error, "old history could not be dropped and is tried again");
         }

@@ -85,7 +85,7 @@ impl Redeliverer {
             if trim_at <= Instant::now() {
                 trim_at = Instant::now() + TRIM_EVERY;
                 let now = (self.now)();
-                let by = if ages.may_drop(now) { now } else { Timestamp(0) };
+                let by = if ages.may_drop(now, Instant::now()) { now } else { Timestamp(0) };
                 let cutoff = by.plus_ms(-self.settings.keep_ms);
                 if let Err(error) = self.store.trim_kept(cutoff, self.settings.keep_bytes).await {
                     tracing::error!(%error, "kept deliveries could not be dropped; tried again");
