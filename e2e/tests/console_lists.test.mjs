@@ -4,6 +4,7 @@ import test from 'node:test';
 import { openBrowser, openWindow, scrollsSideways, signIn } from '../lib/browser.mjs';
 import { Receiver } from '../lib/receiver.mjs';
 import { Server } from '../lib/server.mjs';
+import { eventually } from '../lib/wait.mjs';
 import { newProduct, shareWebhook, threeProducts } from '../lib/world.mjs';
 
 async function world(t) {
@@ -26,7 +27,7 @@ test('going back on a list that was filtered, ordered or paged shows the whole p
   const whole = async (state) => {
     await page.getByRole('navigation', { name: 'Main' }).waitFor();
     await page.getByRole('heading', { name: 'Integrations', exact: true }).waitFor();
-    assert.equal(await page.getByLabel('State').inputValue(), state);
+    await eventually(async () => assert.equal(await page.getByLabel('State').inputValue(), state), { within: 5_000, every: 50 });
   };
   const after = (act) => Promise.all([page.waitForResponse((answer) => answer.url().includes('/integrations?')), act()]);
   await page.goto(it.list);

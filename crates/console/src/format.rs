@@ -59,6 +59,18 @@ impl Moment {
         Moment { iso: at.to_string(), ago: ago(at, now) }
     }
 
+    /// Of a time at which something is due, to the second.
+    pub(crate) fn due(at: Timestamp, now: Timestamp) -> Moment {
+        let left = at.0 - now.0;
+        let text = match left {
+            _ if left <= 0 => "now".to_owned(),
+            _ if left < MINUTE_MS => format!("in {} s", (left + 999) / 1_000),
+            _ if left < HOUR_MS => format!("in {} min", (left + MINUTE_MS - 1) / MINUTE_MS),
+            _ => format!("in {} h", (left + HOUR_MS - 1) / HOUR_MS),
+        };
+        Moment { iso: at.to_string(), ago: text }
+    }
+
     /// Of a time to come.
     pub(crate) fn until(at: Timestamp, now: Timestamp) -> Moment {
         let days = (at.0 - now.0).max(0) / DAY_MS;

@@ -11,6 +11,7 @@ mod chart;
 mod devices;
 mod error;
 mod events;
+mod failed;
 mod form;
 mod format;
 pub mod gallery;
@@ -70,6 +71,7 @@ pub fn router(control: Control) -> Router {
         .merge(products::routes())
         .merge(devices::routes())
         .merge(events::routes())
+        .merge(failed::routes())
         .merge(team::routes())
         .merge(secrets::routes())
         .merge(settings::routes())

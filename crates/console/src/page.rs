@@ -99,11 +99,12 @@ impl Page {
 
     /// The parts of the sidebar with their addresses.
     pub(crate) fn parts(&self) -> Vec<(&'static str, String)> {
-        const ALL: [(&str, &str); 8] = [
+        const ALL: [(&str, &str); 9] = [
             ("Integrations", "integrations"),
             ("Products", "products"),
             ("Devices", "devices"),
             ("Events", "events"),
+            ("Failed", "failed"),
             ("Team", "team"),
             ("Secrets", "secrets"),
             ("Audit", "audit"),
@@ -142,9 +143,15 @@ impl ProductTabs {
 
     /// Name, address, and whether it is shown.
     pub(crate) fn all(&self) -> Vec<(&'static str, String, bool)> {
-        [("Integrations", "integrations"), ("Devices", "devices"), ("Events", "events"), ("Team", "team")]
-            .map(|(name, path)| (name, format!("/products/{}/{path}", self.slug), name == self.now))
-            .into()
+        [
+            ("Integrations", "integrations"),
+            ("Devices", "devices"),
+            ("Events", "events"),
+            ("Failed", "failed"),
+            ("Team", "team"),
+        ]
+        .map(|(name, path)| (name, format!("/products/{}/{path}", self.slug), name == self.now))
+        .into()
     }
 }
 

@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    fn of(body: Value, header: Option<&str>) -> Result<Option<i64>, ()> {
+    fn of(body: &Value, header: Option<&str>) -> Result<Option<i64>, ()> {
         let expected = Expected::of_body(body.as_object().unwrap()).and_then(|all| all.and_header(header));
         expected.map(|expected| expected.version).map_err(drop)
     }
@@ -122,7 +122,7 @@ mod tests {
             (json!({}), Some("\"7\", \"8\""), Err(())),
             (json!({}), Some("abc"), Err(())),
         ] {
-            assert_eq!(of(body.clone(), header), version, "{body} {header:?}");
+            assert_eq!(of(&body, header), version, "{body} {header:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod devices;
 mod drafting;
 pub mod error;
 pub mod expecting;
+pub mod failed;
 mod fields;
 pub mod history;
 pub mod integrations;

@@ -1,5 +1,7 @@
 //! Redelivery: what failed or was skipped is made again, all of a time or one row of the log alone.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use tributary_domain::{
     FieldError, IntegrationId, MemberId, ProductId, Timestamp,
@@ -96,13 +98,57 @@ impl Control {
         let chosen = Chosen {
             integration,
             member,
-            kept: Some(kept),
+            kept: Some(vec![kept]),
             from: Timestamp(0),
             to: self.now(),
             outcome: None,
             products: None,
         };
         self.begin(actor, &place, &found, &chosen, id).await
+    }
+
+    /// Makes these kept deliveries again, a run for each of their integrations. What was delivered since is left out. Gives how
+    /// many are made again.
+    ///
+    /// # Errors
+    /// When one of them is not of the place; as [`Control::redeliver`].
+    pub async fn redeliver_kept(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+        ids: &[i64],
+    ) -> Result<usize, Error> {
+        let place = self.place_to_write(actor, key, Action::UpdateIntegration).await?;
+        let rows = self.store.integrations_of_kept(place.owner(), ids).await?;
+        let mut groups: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for (integration, member, product, kept) in rows {
+            let of_place = match &place {
+                Place::Org(_) => Some(integration.to_string()),
+                Place::Product(here) if product == Some(here.id) => member.map(|member| member.to_string()),
+                Place::Sandbox(_) if member.is_none() => Some(integration.to_string()),
+                _ => None,
+            };
+            groups
+                .entry(of_place.ok_or_else(|| Error::not_found(format!("kept delivery {kept}")))?)
+                .or_default()
+                .push(kept);
+        }
+        let mut total = 0;
+        for (id, kept) in groups {
+            let found = self.find_integration(&place, &id).await?;
+            let chosen = Chosen {
+                integration: found.integration.id,
+                member: found.member.map(|member| member.id),
+                kept: Some(kept),
+                from: Timestamp(0),
+                to: self.now(),
+                outcome: None,
+                products: None,
+            };
+            let begun = self.begin(actor, &place, &found, &chosen, &id).await?;
+            total += begun.counts.iter().map(|(_, n)| usize::try_from(*n).unwrap_or_default()).sum::<usize>();
+        }
+        Ok(total)
     }
 
     async fn begin(

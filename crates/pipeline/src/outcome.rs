@@ -8,7 +8,7 @@ use tributary_domain::{
     hook_event::{Cause, HOOK_SENT_DATA, HookEvent, HookKind},
     outcome::Outcome,
 };
-use tributary_store::delivery::LogRow;
+use tributary_store::{delivery::LogRow, kept::KeptEvent};
 use tributary_targets::{Attempt, Message, Reply};
 
 use crate::{delivery::Delivery, routes::Route};
@@ -17,6 +17,8 @@ use crate::{delivery::Delivery, routes::Route};
 pub const MASK: &str = "[[SENSITIVE]]";
 /// How much of a body a log row keeps, in bytes.
 const LOG_BODY_BYTES: usize = 102_400;
+/// How much of an error's text is kept beside its event, in bytes.
+const KEPT_ERROR_BYTES: usize = 300;
 /// The error text of an attempt that was sent but not answered in time.
 const NO_REPLY_IN_TIME: &str = "ESOCKETTIMEDOUT";
 
@@ -92,6 +94,21 @@ fn listeners(route: &Route, event: &Event) -> Vec<UserId> {
 }
 
 impl Finished {
+    /// Its event, to be kept, with what it is looked for by.
+    pub fn kept(&self, ended: usize) -> KeptEvent {
+        let error = self.result.error.as_deref().unwrap_or_default();
+        let mut error = Masker::new(&self.route.compiled.sensitive).text(error);
+        error.truncate(error.floor_char_boundary(KEPT_ERROR_BYTES));
+        KeptEvent {
+            ended,
+            event: self.event.encode(),
+            name: self.event.name.to_string(),
+            device: self.event.coreid.to_string(),
+            status: self.result.reply.as_ref().map(|reply| reply.status).filter(|status| *status > 0),
+            error,
+        }
+    }
+
     /// The row that the log keeps of it (contract 4.3), with every sensitive value masked.
     pub fn log_row(&self) -> LogRow {
         let mask = Masker::new(&self.route.compiled.sensitive);

@@ -22,7 +22,6 @@ use tributary_domain::{
 use tributary_store::{
     Store,
     delivery::{Batch, Counted, Ended, PendingRow},
-    kept::KeptEvent,
 };
 
 use crate::{
@@ -154,7 +153,7 @@ impl NextCommit {
         let place = self.batch.ended.len();
         self.batch.ended.push(Ended { pending, counted, outcome, at });
         if outcome != Outcome::Success {
-            self.batch.kept.push(KeptEvent { ended: place, event: finished.event.encode() });
+            self.batch.kept.push(finished.kept(place));
         }
         let used = &finished.route.compiled.used_secrets;
         if !used.is_empty() {

@@ -21,6 +21,14 @@ pub struct KeptEvent {
     pub ended: usize,
     /// The event, encoded.
     pub event: Vec<u8>,
+    /// The event's name.
+    pub name: String,
+    /// The event's device.
+    pub device: String,
+    /// The status of the last reply; `None` when there was none.
+    pub status: Option<u16>,
+    /// What went wrong, secrets masked.
+    pub error: String,
 }
 
 /// What the log row of an ended delivery refers to.
@@ -43,8 +51,9 @@ pub(crate) async fn write(
 ) -> Result<Links, StoreError> {
     let mut links = end_redelivered(tx, batch, removed).await?;
     let mut places: HashMap<Counted, Option<Counted>> = HashMap::new();
-    let mut rows: Vec<(usize, Counted, &[u8])> = Vec::new();
-    for KeptEvent { ended: at, event } in &batch.kept {
+    let mut rows: Vec<(usize, Counted, &KeptEvent)> = Vec::new();
+    for event in &batch.kept {
+        let at = &event.ended;
         let Some(ended) = batch.ended.get(*at) else { continue };
         let counted = match ended.pending.map(|id| removed.get(&id)) {
             None => ended.counted,
@@ -60,7 +69,7 @@ pub(crate) async fn write(
                 place
             }
         };
-        rows.extend(place.map(|place| (*at, place, &event[..])));
+        rows.extend(place.map(|place| (*at, place, event)));
     }
     if rows.is_empty() {
         return Ok(links);
@@ -70,7 +79,8 @@ pub(crate) async fn write(
     let rows: Vec<_> = (first..).zip(rows).collect();
     for part in rows.chunks(ROWS_PER_STATEMENT) {
         let mut sql = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO kept (id, integration_id, member_id, product_id, outcome, at, bytes, event) ",
+            "INSERT INTO kept (id, integration_id, member_id, product_id, outcome, at, bytes, event,
+                 event_name, device, status, error) ",
         );
         sql.push_values(part, |mut values, (id, (at, place, event))| {
             let ended = &batch.ended[*at];
@@ -81,8 +91,12 @@ pub(crate) async fn write(
                 .push_bind(place.product_number())
                 .push_bind(ended.outcome.as_str())
                 .push_bind(ended.at.0)
-                .push_bind(i64::try_from(event.len()).unwrap_or(i64::MAX))
-                .push_bind(*event);
+                .push_bind(i64::try_from(event.event.len()).unwrap_or(i64::MAX))
+                .push_bind(&event.event[..])
+                .push_bind(event.name.as_str())
+                .push_bind(event.device.as_str())
+                .push_bind(event.status.map(i64::from))
+                .push_bind(event.error.as_str());
         });
         sql.build().execute(&mut *tx).await?;
     }

@@ -7,6 +7,7 @@ pub mod audit;
 mod clock;
 pub mod delivery;
 pub mod devices;
+pub mod failed;
 pub mod history;
 pub mod integrations;
 pub mod invitations;

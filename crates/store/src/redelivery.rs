@@ -30,8 +30,8 @@ pub struct Chosen {
     pub integration: IntegrationId,
     /// Of this member alone.
     pub member: Option<MemberId>,
-    /// This kept row alone.
-    pub kept: Option<i64>,
+    /// These kept rows alone.
+    pub kept: Option<Vec<i64>>,
     /// Ended at this time or later.
     pub from: Timestamp,
     /// Ended at this time or before.
@@ -86,7 +86,7 @@ pub struct KeptRow {
 }
 
 /// The filter; [`Chosen::bind`] gives it `$1` to `$7`.
-const CHOSEN: &str = "integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND ($3 IS NULL OR id = $3)
+const CHOSEN: &str = "integration_id = $1 AND ($2 IS NULL OR member_id = $2) AND ($3 IS NULL OR id IN (SELECT value FROM json_each($3)))
     AND at BETWEEN $4 AND $5 AND ($6 IS NULL OR outcome = $6)
     AND ($7 IS NULL OR product_id IN (SELECT value FROM json_each($7))) AND redelivery_id IS NULL";
 const COLUMNS: &str = "id, created_at, created_by, state, total, sent, success, error, skipped, finished_at";
@@ -97,7 +97,7 @@ impl Chosen {
         query
             .bind(self.integration.to_string())
             .bind(self.member.map(|member| member.to_string()))
-            .bind(self.kept)
+            .bind(self.kept.as_ref().map(|ids| json!(ids).to_string()))
             .bind(self.from.0)
             .bind(self.to.0)
             .bind(self.outcome.map(|outcome| outcome.as_str()))
@@ -187,7 +187,7 @@ impl Store {
             return Ok((Begun::Nothing, counts));
         }
         let insert = sqlx::query(
-            "INSERT INTO redeliveries (integration_id, member_id, kept_id, from_at, to_at, outcome, products,
+            "INSERT INTO redeliveries (integration_id, member_id, kept_ids, from_at, to_at, outcome, products,
                  id, created_by, created_at, state, total, next_after, up_to)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', $11, 0, $12)",
         );
@@ -396,7 +396,8 @@ async fn next_kept(tx: &mut SqliteConnection, id: &str, room: i64) -> Result<Vec
          SELECT kept.id FROM run JOIN kept ON kept.integration_id = run.integration_id
              AND kept.id > run.next_after AND kept.id <= run.up_to
          WHERE (run.member_id IS NULL OR kept.member_id = run.member_id)
-             AND (run.kept_id IS NULL OR kept.id = run.kept_id) AND at BETWEEN from_at AND to_at
+             AND (run.kept_id IS NULL OR kept.id = run.kept_id)
+             AND (run.kept_ids IS NULL OR kept.id IN (SELECT value FROM json_each(run.kept_ids))) AND at BETWEEN from_at AND to_at
              AND (run.outcome IS NULL OR kept.outcome = run.outcome)
              AND (products IS NULL OR product_id IN (SELECT value FROM json_each(products)))
              AND redelivery_id IS NULL

@@ -35,10 +35,7 @@ fn chosen(of: &Integration) -> Chosen {
 async fn end(w: &World, of: &Integration, member: Member, outcomes: &[Outcome], at: Timestamp) {
     let counted = counted(of, member);
     let ended = |outcome: &Outcome| Ended { pending: None, counted, outcome: *outcome, at };
-    let kept = (0..outcomes.len())
-        .filter(|n| outcomes[*n] != Outcome::Success)
-        .map(|ended| KeptEvent { ended, event: vec![7; 10] })
-        .collect();
+    let kept = (0..outcomes.len()).filter(|n| outcomes[*n] != Outcome::Success).map(kept_event).collect();
     let batch = Batch { ended: outcomes.iter().map(ended).collect(), kept, ..Batch::default() };
     w.store.commit_batch(&batch).await.unwrap();
 }
@@ -48,7 +45,7 @@ async fn end_waiting(w: &World, outcome: Outcome) {
     let rows = w.store.pending_of_lane(LANE, None, 100).await.unwrap();
     let ended =
         rows.iter().map(|row| Ended { pending: Some(row.id), counted: row.counted, outcome, at: NOW });
-    let kept = (0..rows.len()).map(|ended| KeptEvent { ended, event: vec![7; 10] });
+    let kept = (0..rows.len()).map(kept_event);
     let kept = if outcome == Outcome::Success { Vec::new() } else { kept.collect() };
     let batch = Batch { ended: ended.collect(), kept, ..Batch::default() };
     w.store.commit_batch(&batch).await.unwrap();
@@ -183,4 +180,15 @@ async fn disabling_keeps_what_waits_and_ends_runs() {
     assert_eq!(w.store.send_redelivery("a", LANE, [200, 9], NOW).await.unwrap(), 0);
     let run = w.store.redeliveries(OWNER, made.id, None, Some("a")).await.unwrap().pop().unwrap();
     assert_eq!((run.state.as_str(), run.ended), ("cancelled", [0, 0, 1]));
+}
+
+fn kept_event(ended: usize) -> KeptEvent {
+    KeptEvent {
+        ended,
+        event: vec![7; 10],
+        name: "door/front".to_owned(),
+        device: "0123456789abcdef01234567".to_owned(),
+        status: Some(503),
+        error: "error status 503".to_owned(),
+    }
 }

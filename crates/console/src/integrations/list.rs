@@ -55,6 +55,8 @@ struct Row {
     disabled: bool,
     sleeps: bool,
     today: Counts,
+    /// Deliveries that wait, which are in no sum.
+    waits: i64,
 }
 
 impl Row {
@@ -63,7 +65,7 @@ impl Row {
         self.kind.chars().next().unwrap_or('?')
     }
 
-    fn new(view: &View, place: &Place, sleeping: &[String]) -> Row {
+    fn new(view: &View, place: &Place, sleeping: &[String], waits: i64) -> Row {
         let integration = &view.integration;
         let names: Vec<&str> = view.products.iter().map(|product| product.name.as_str()).collect();
         let executes_on = match (place, &names[..]) {
@@ -86,6 +88,7 @@ impl Row {
             disabled: shown::is_disabled(integration),
             sleeps: shown::sleeps(integration, sleeping),
             today: view.today,
+            waits,
         }
     }
 
@@ -166,11 +169,14 @@ pub(crate) async fn show(
         console.list_integrations_page(&here.session.actor, here.key(), &ListParams::of(params)).await?;
     let base = format!("{}/integrations", here.base());
     let sleeping = console.sleeping_destinations(&here.session.actor, here.key()).await?;
+    let ids: Vec<_> = found.views.iter().map(|view| view.integration.id).collect();
+    let waits = console.waiting_counts(&here.session.actor, here.key(), &ids).await?;
+    let waits = |view: &View| waits.get(&view.integration.id).copied().unwrap_or_default();
     let next = found.next.map(|next| with(&base, &pairs, "cursor", &next)).unwrap_or_default();
     let table = Table {
         is_org: matches!(here.place, Place::Org(_)),
         is_sandbox: matches!(here.place, Place::Sandbox(_)),
-        rows: found.views.iter().map(|view| Row::new(view, &here.place, &sleeping)).collect(),
+        rows: found.views.iter().map(|view| Row::new(view, &here.place, &sleeping, waits(view))).collect(),
         heads: heads(&base, &pairs, &filters.order, &here.place),
         next,
         narrowed: pairs.iter().any(|(name, value)| !value.is_empty() && name != "order"),

@@ -9,6 +9,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 use tributary_control::{
     Error,
+    failed::{WaitingDeliveries, WaitingRow},
     history::{Counts, History},
     integrations::{MemberView, View},
     place::Place,
@@ -103,6 +104,11 @@ struct ViewPage {
     total: Counts,
     days: Vec<Day>,
     per_product: Vec<ProductDays>,
+    /// Where its failed deliveries are.
+    failed: String,
+    waiting: Vec<WaitingShown>,
+    /// How many deliveries wait.
+    waits: i64,
     errors: Vec<LogRow>,
     successes: Vec<LogRow>,
     fields: Vec<(String, String)>,
@@ -117,6 +123,36 @@ impl ViewPage {
         let own = self.product.as_ref().map(|(slug, _)| slug.as_str());
         self.products.iter().filter(|on| Some(on.slug.as_str()) != own).map(|on| on.name.as_str()).collect()
     }
+}
+
+/// A delivery that waits.
+struct WaitingShown {
+    due: Moment,
+    attempt: i64,
+    product: String,
+    device: String,
+    event: String,
+    data: String,
+}
+
+/// What waits, due first.
+fn waiting_of(found: &WaitingDeliveries, history: &History, now: Timestamp) -> Vec<WaitingShown> {
+    let name_of = |id: ProductId| {
+        let names = history.products.iter().find(|one| one.product == id).and_then(|one| one.names.clone());
+        names.map_or_else(String::new, |(_, name)| name)
+    };
+    let shown = |row: &WaitingRow| {
+        let event = row.event.as_ref();
+        WaitingShown {
+            due: Moment::due(row.due_at, now),
+            attempt: row.attempt,
+            product: row.product.map(name_of).unwrap_or_default(),
+            device: event.map(|event| event.coreid.to_string()).unwrap_or_default(),
+            event: event.map(|event| event.name.to_string()).unwrap_or_default(),
+            data: event.and_then(|event| event.data.as_deref().map(str::to_owned)).unwrap_or_default(),
+        }
+    };
+    found.first.iter().map(shown).collect()
 }
 
 /// What came of a test.
@@ -166,6 +202,7 @@ async fn page_of(
     let actor = &here.session.actor;
     let view = console.get_integration(actor, here.key(), &here.id).await?;
     let history = console.history(actor, here.key(), &here.id, None).await?;
+    let waiting = console.waiting_deliveries(actor, here.key(), &here.id).await?;
     let sleeping = console.sleeping_destinations(actor, here.key()).await?;
     let integration = &view.integration;
     let products = products_of(console, here, &view).await?;
@@ -209,6 +246,9 @@ async fn page_of(
         total: chart::sum(&history.total),
         days,
         per_product: if is_org { per_product.collect() } else { Vec::new() },
+        failed: format!("{}/failed?integration={}", here.base(), here.id),
+        waits: waiting.count,
+        waiting: waiting_of(&waiting, &history, here.page.now),
         errors,
         successes,
         fields: fields_of(&integration.config),
