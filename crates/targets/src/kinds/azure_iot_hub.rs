@@ -134,7 +134,10 @@ impl Extension {
             Extension::Text(text) => text.push(variables, &mut out, RENDERED_BYTES),
         };
         rendered.map_err(|error| format!("json: {error}"))?;
-        serde_json::from_str(&out).map_err(|_| "json: does not render to a JSON object".to_owned())
+        match tributary_template::json::parse(&out) {
+            Some(Value::Object(members)) => Ok(members),
+            _ => Err("json: does not render to a JSON object".to_owned()),
+        }
     }
 }
 
@@ -174,7 +177,7 @@ impl Target for AzureIotHub {
                 header("IoTHub-MessageId", &event.id.to_string()),
                 header("User-Agent", USER_AGENT),
             ],
-            body: body.to_string().into(),
+            body: tributary_template::json::text(&body).into(),
         })
     }
 

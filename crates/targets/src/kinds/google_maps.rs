@@ -171,7 +171,8 @@ fn topic(device: &str, event: &str) -> String {
 /// `lat,lng,accuracy` of a reply.
 fn located(reply: &[u8]) -> Option<String> {
     let json: Value = serde_json::from_slice(reply).ok()?;
-    let number = |pointer| json.pointer(pointer).filter(|value| value.is_number());
+    let number =
+        |pointer| json.pointer(pointer).filter(|value| value.is_number()).map(tributary_template::json::text);
     Some(format!("{},{},{}", number("/location/lat")?, number("/location/lng")?, number("/accuracy")?))
 }
 

@@ -80,6 +80,17 @@ fn numbers_go_into_columns_as_they_are_meant() {
 }
 
 #[test]
+fn what_extends_a_message_keeps_its_digits() {
+    let config = json!({
+        "event": "e", "hub_name": "h", "policy_name": "p", "policy_key": "a2V5",
+        "json": "{\"v\": {{v}}, \"e\": {{e}}}"
+    });
+    let message = render("AzureIotHub", config, r#"{"v":5.000000,"e":89014103211118510720}"#).unwrap();
+    let text = std::str::from_utf8(&message.body).unwrap();
+    assert!(text.ends_with(r#""v":5,"e":89014103211118510720}"#), "{text}");
+}
+
+#[test]
 fn one_bad_value_does_not_lose_the_others() {
     let text = "{{a}}|{{b}}|{{c}}";
     assert_eq!(body(json!({"body": text}), r#"{"a":"\ud83d","b":2.0,"c":1e999}"#), "\u{fffd}|2|");
