@@ -25,17 +25,17 @@ pub(crate) async fn health() -> Json<Value> {
     Json(json!({"ok": true}))
 }
 
-/// Store and event log can be used.
+/// Store and event log can be used, and the data plane goes on.
 #[utoipa::path(get, path = "/ready", tag = "operations", responses((status = 200, body = Value), (status = 503, body = Value)))]
 pub(crate) async fn ready(State(state): State<AppState>) -> Response {
-    let (store, log) = state.control.readiness().await;
-    let ok = store && log;
+    let (store, log, stands_still) = state.control.readiness().await;
+    let ok = store && log && stands_still.is_none();
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!({"ok": ok, "store": store, "event_log": log});
     if !ok {
         body["error"] = "unavailable".into();
-        body["error_description"] =
-            "the store or the event log cannot be used; the server's log says why".into();
+        let usual = || "the store or the event log cannot be used; the server's log says why".to_owned();
+        body["error_description"] = stands_still.unwrap_or_else(usual).into();
     }
     (status, Json(body)).into_response()
 }

@@ -15,13 +15,13 @@ use tributary_domain::{
     Event, EventId, ProductId,
     access::{Action, Actor},
     integration::{Integration, Member},
-    parameters,
+    limits, parameters,
 };
 use tributary_pipeline::{
     Route, RouteKey,
     preview::{Mask, Recent, Rendered},
 };
-use tributary_targets::Used;
+use tributary_targets::{AddressPolicy, Used};
 
 pub use self::warnings::Warning;
 use self::{
@@ -38,6 +38,9 @@ use crate::{
 pub const RENDERED_EVENTS: usize = 500;
 /// Bytes of bodies and urls after which no further request is shown, over all products.
 pub const SHOWN_BYTES: usize = 8 << 20;
+
+/// Steps of template work after which no further request is rendered, over all products.
+pub const STEPS: usize = 4 * limits::RENDER_STEPS;
 
 /// What an integration would do.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,9 +106,10 @@ impl Version {
         product: Option<ProductId>,
         event: &Event,
         used: &RefCell<Used>,
+        steps: &mut usize,
     ) -> Option<Result<Rendered, String>> {
         let route = self.routes.get(&product)?;
-        route.fires(&self.prefix, event).then(|| route.preview(event, used))
+        route.fires(&self.prefix, event).then(|| route.preview(event, used, steps))
     }
 }
 
@@ -113,6 +117,7 @@ impl Version {
 struct Room {
     events: usize,
     bytes: usize,
+    steps: usize,
 }
 
 impl Control {
@@ -161,13 +166,21 @@ impl Control {
                 new.members.iter().map(|member| RouteKey::Product(member.product)).collect()
             }
         };
-        let _place = self.pipeline.preview_place().await;
+        let turn = self.pipeline.preview_place(place.owner()).await;
         let events = self.events_to_preview(&new, &keys, request.source).await?;
         let names = match place {
             Place::Sandbox(_) => HashMap::new(),
             Place::Product(_) | Place::Org(_) => self.product_names(place.owner()).await?,
         };
-        let mut preview = self.preview_of(&new, &keys, &events, &now, before.as_ref()).await;
+        let addresses = self.settings.targets.addresses.clone();
+        // Beside the threads that serve everybody: it is bounded, but by far more than one request should hold them.
+        let preview = tokio::task::spawn_blocking(move || {
+            // Held until it is done, also when the caller has gone.
+            let _turn = turn;
+            preview_of(&addresses, &new, &keys, &events, &now, before.as_ref())
+        });
+        // It neither panics nor is aborted, but for the end of the process.
+        let mut preview = preview.await.map_err(|_| Error::Unavailable)?;
         for product in &mut preview.products {
             product.named = product.product.and_then(|id| names.get(&id).cloned()).unwrap_or_default();
         }
@@ -252,46 +265,45 @@ impl Control {
         let of = |key: &RouteKey| (*key, samples.iter().map(|sample| event(key, sample)).collect());
         Ok(keys.iter().map(of).collect())
     }
+}
 
-    async fn preview_of(
-        &self,
-        new: &Integration,
-        keys: &[RouteKey],
-        events: &Recent,
-        now: &Version,
-        before: Option<&Version>,
-    ) -> Preview {
-        let routes = now.routes.values().chain(before.into_iter().flat_map(|before| before.routes.values()));
-        let sensitive: BTreeSet<&String> = routes.flat_map(|route| &route.compiled.sensitive).collect();
-        let mask = Mask::new(&sensitive.into_iter().cloned().collect::<Vec<_>>());
-        let mut warnings = Warnings::new(new, &self.settings.targets.addresses);
-        let mut room = Room { events: RENDERED_EVENTS, bytes: SHOWN_BYTES };
-        let mut products = Vec::with_capacity(keys.len());
-        for key in keys {
-            let product = match key {
-                RouteKey::Product(product) => Some(*product),
-                RouteKey::Sandbox(_) => None,
-            };
-            let events = events.get(key).map_or(&[][..], Vec::as_slice);
-            let mut shown = ProductPreview {
-                product,
-                named: Default::default(),
-                looked_at: events.len(),
-                matched: 0,
-                left_out: 0,
-                events: Vec::new(),
-            };
-            warnings.begin(product);
-            for event in events {
-                preview_event(event, (now, before), &mask, &mut room, &mut shown, &mut warnings);
-                // Rendering one event is bounded, rendering them all must not hold up others.
-                tokio::task::yield_now().await;
-            }
-            warnings.end(&shown);
-            products.push(shown);
+/// Renders the events with both versions and compares what would be sent.
+fn preview_of(
+    addresses: &AddressPolicy,
+    new: &Integration,
+    keys: &[RouteKey],
+    events: &Recent,
+    now: &Version,
+    before: Option<&Version>,
+) -> Preview {
+    let routes = now.routes.values().chain(before.into_iter().flat_map(|before| before.routes.values()));
+    let sensitive: BTreeSet<&String> = routes.flat_map(|route| &route.compiled.sensitive).collect();
+    let mask = Mask::new(&sensitive.into_iter().cloned().collect::<Vec<_>>());
+    let mut warnings = Warnings::new(new, addresses);
+    let mut room = Room { events: RENDERED_EVENTS, bytes: SHOWN_BYTES, steps: STEPS };
+    let mut products = Vec::with_capacity(keys.len());
+    for key in keys {
+        let product = match key {
+            RouteKey::Product(product) => Some(*product),
+            RouteKey::Sandbox(_) => None,
+        };
+        let events = events.get(key).map_or(&[][..], Vec::as_slice);
+        let mut shown = ProductPreview {
+            product,
+            named: Default::default(),
+            looked_at: events.len(),
+            matched: 0,
+            left_out: 0,
+            events: Vec::new(),
+        };
+        warnings.begin(product);
+        for event in events {
+            preview_event(event, (now, before), &mask, &mut room, &mut shown, &mut warnings);
         }
-        Preview { products, warnings: warnings.finish(&mask) }
+        warnings.end(&shown);
+        products.push(shown);
     }
+    Preview { products, warnings: warnings.finish(&mask) }
 }
 
 fn preview_event(
@@ -304,12 +316,12 @@ fn preview_event(
 ) {
     let fires = now.routes.get(&shown.product).is_some_and(|route| route.fires(&now.prefix, event));
     shown.matched += usize::from(fires);
-    if room.events == 0 || room.bytes == 0 {
+    if room.events == 0 || room.bytes == 0 || room.steps == 0 {
         shown.left_out += usize::from(fires);
         return;
     }
-    let sent = now.render(shown.product, event, warnings.used());
-    let previous = before.map(|before| before.previous(shown.product, event));
+    let sent = now.render(shown.product, event, warnings.used(), &mut room.steps);
+    let previous = before.map(|before| before.previous(shown.product, event, &mut room.steps));
     if sent.is_none() && previous.as_ref().is_none_or(Option::is_none) {
         return;
     }
@@ -334,11 +346,16 @@ fn preview_event(
 
 impl Version {
     /// As [`Version::render`], of the version that is stored: it may be one that no longer runs.
-    fn previous(&self, product: Option<ProductId>, event: &Event) -> Option<Result<Rendered, String>> {
+    fn previous(
+        &self,
+        product: Option<ProductId>,
+        event: &Event,
+        steps: &mut usize,
+    ) -> Option<Result<Rendered, String>> {
         if !self.runs {
             return Some(Err("the stored configuration is no longer accepted".to_owned()));
         }
-        self.render(product, event, &RefCell::default())
+        self.render(product, event, &RefCell::default(), steps)
     }
 }
 

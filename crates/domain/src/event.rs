@@ -127,6 +127,20 @@ impl Event {
         out
     }
 
+    /// The product and the person of an encoded event, and when it was accepted, without reading the rest; `None` for
+    /// what is no event.
+    pub fn peek(record: &[u8]) -> Option<(Option<ProductId>, Option<UserId>, Timestamp)> {
+        let mut rest = record;
+        let [form, has] = take::<2>(&mut rest).ok()?;
+        let _id: [u8; 16] = take(&mut rest).ok()?;
+        let published_at = Timestamp(i64::from_le_bytes(take(&mut rest).ok()?));
+        let _ttl: [u8; 4] = take(&mut rest).ok()?;
+        let product =
+            if has & 1 > 0 { Some(ProductId(i64::from_le_bytes(take(&mut rest).ok()?))) } else { None };
+        let user = if has & 2 > 0 { Some(UserId(take(&mut rest).ok()?)) } else { None };
+        (form == FORM).then_some((product, user, published_at))
+    }
+
     /// Reads what [`Event::encode`] wrote.
     ///
     /// # Errors

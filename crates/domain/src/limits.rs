@@ -10,6 +10,8 @@ pub const EVENT_DATA_BYTES: usize = 16_384;
 pub const BATCH_EVENTS: usize = 1_000;
 /// Largest rendered request body, url or header, in bytes.
 pub const RENDERED_BYTES: usize = 1024 * 1024;
+/// The most work of all templates of one delivery together, in steps of the template engine.
+pub const RENDER_STEPS: usize = 500_000;
 /// How much of a destination's reply is read, in bytes (contract 4.3).
 pub const REPLY_BYTES: usize = 102_400;
 /// How much of a reply is read where a `responseTemplate` picks something out of it, in bytes (contract 4.3).

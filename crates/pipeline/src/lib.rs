@@ -7,7 +7,9 @@
 //!
 //! Three rules hold everywhere: durable before 200; one commit per batch; a lane per destination.
 
+mod agenda;
 mod ages;
+mod backlog;
 pub mod compiled;
 pub mod delivery;
 pub mod ingest;
@@ -20,8 +22,11 @@ pub mod recorder;
 pub mod redelivery;
 pub mod router;
 pub mod routes;
+pub mod share;
 mod sources;
 pub mod streams;
+#[cfg(test)]
+mod tests;
 pub mod waiting;
 pub mod window;
 
@@ -31,7 +36,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
@@ -61,14 +66,17 @@ use outcome::Finished;
 use recorder::{Parts, Recorder, Report};
 use redelivery::{Cancel, Redeliverer};
 use router::Router;
+use share::Shares;
 use waiting::Waiting;
 
 /// The embedded log is one shard.
 const SHARD: i64 = 0;
 /// How often the log is trimmed.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
-/// How often old history is dropped and idle lanes are forgotten.
+/// How often old history is dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How often lanes are looked through for those that nothing uses any more.
+const FORGET_EVERY: Duration = Duration::from_secs(15);
 /// A destination that slept is forgotten at a start this long after its last failure, in milliseconds.
 const SLEEP_KEPT_MS: i64 = DAY_MS;
 /// How long a stop waits for running deliveries before it hands them back.
@@ -103,9 +111,10 @@ struct Running {
     lanes: Lanes,
     delivery: Delivery,
     log: EventLog,
+    queue: Shares,
     metrics: Arc<Metrics>,
     /// Places for previews.
-    previews: Semaphore,
+    previews: Shares,
     stop: watch::Sender<bool>,
     tasks: parking_lot::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -122,16 +131,19 @@ impl Pipeline {
         clients: Clients,
         settings: Settings,
     ) -> Result<Pipeline, StoreError> {
-        let cursor = begin_behind(store.cursor(SHARD).await?, *log.head().borrow());
+        let head = *log.head().borrow();
+        let cursor = begin_behind(store.cursor(SHARD).await?, head);
+        let mut backlogs = store.backlogs(SHARD).await?;
+        backlogs.iter_mut().for_each(|backlog| backlog.cursor = backlog.cursor.min(head));
         let next_id = Arc::new(AtomicI64::new(store.last_pending_id().await? + 1));
         #[expect(
             clippy::disallowed_methods,
-            reason = "bounded by the window's permits and the lanes' queues"
+            reason = "bounded by the owners' shares of the memory: what is reported holds its part until it is recorded"
         )]
         let (reports, inbox) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let (committed, behind) = watch::channel(cursor);
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::begin((settings.now)()));
         let streams = Streams::default();
         let delivery = Delivery {
             clients,
@@ -140,16 +152,18 @@ impl Pipeline {
             now: settings.now,
             reports: reports.clone(),
             metrics: metrics.clone(),
+            routes: routes.clone(),
+            hard_work: Shares::new(1),
         };
-        let lanes = Lanes::new(delivery.clone(), settings.lane_concurrency, settings.total_concurrency);
-        let waiting = take_up(&store, &routes, &lanes, &delivery).await?;
-        let window_permits = Arc::new(Semaphore::new(router::WINDOW_PERMITS));
+        let queue = Shares::new(router::QUEUE_BYTES);
+        let (each, total) = (settings.lane_concurrency, settings.total_concurrency);
+        let lanes = Lanes::new(delivery.clone(), queue.clone(), each, total);
+        let waiting = take_up(&store, &routes, &lanes, &queue, &delivery).await?;
         let parts = Parts {
             store: store.clone(),
             shard: SHARD,
             waiting,
             reports: inbox,
-            window_permits: window_permits.clone(),
             committed,
             metrics: metrics.clone(),
             now: settings.now,
@@ -161,16 +175,17 @@ impl Pipeline {
             lanes: lanes.clone(),
             delivery: delivery.clone(),
             reports,
-            window_permits,
+            queue: queue.clone(),
             metrics: metrics.clone(),
             next_id,
         };
         let tasks = vec![
-            tokio::spawn(Recorder::new(parts, cursor).run()),
-            tokio::spawn(router.run(cursor, stopped.clone())),
+            tokio::spawn(Recorder::new(parts, cursor, &backlogs).run()),
+            tokio::spawn(router.run(cursor, backlogs, stopped.clone())),
             tokio::spawn(redeliverer.run(stopped.clone())),
             tokio::spawn(trim(log.clone(), behind, stopped.clone())),
-            tokio::spawn(sweep(store, lanes.clone(), settings.now, stopped)),
+            tokio::spawn(forget_lanes(lanes.clone(), stopped.clone())),
+            tokio::spawn(sweep(store, settings.now, stopped)),
         ];
         Ok(Pipeline(Arc::new(Running {
             ingest: Ingest::new(log.clone(), streams.clone()),
@@ -178,8 +193,9 @@ impl Pipeline {
             lanes,
             delivery,
             log,
+            queue,
             metrics,
-            previews: Semaphore::new(preview::AT_ONCE),
+            previews: Shares::new(preview::AT_ONCE),
             stop,
             tasks: tasks.into(),
         })))
@@ -210,11 +226,37 @@ impl Pipeline {
         self.0.log.check().await.is_ok()
     }
 
+    /// Which part of the data plane stands still, in words, if one does.
+    pub fn stands_still(&self) -> Option<String> {
+        self.0.metrics.stands_still(self.0.delivery.now())
+    }
+
+    /// The destinations that something is known or under way of.
+    pub fn lanes(&self) -> usize {
+        self.0.lanes.count()
+    }
+
+    /// Ends at once, as a kill does.
+    #[cfg(test)]
+    pub(crate) fn abort(&self) {
+        self.0.tasks.lock().drain(..).for_each(|task| task.abort());
+    }
+
+    /// The bytes of events between the log and their outcome.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.queue.taken()
+    }
+
+    /// The bytes that deliveries under way hold.
+    pub fn bytes_under_way(&self) -> usize {
+        self.0.lanes.bytes_under_way()
+    }
+
     /// Sends one event through a route for real, once: no retry, not counted, logged as a test (contract 3.4).
     pub async fn test(&self, route: Arc<Route>, event: Event) -> Attempt {
         let (delivery, event) = (&self.0.delivery, Arc::new(event));
         let started = Instant::now();
-        let rendered = route.compiled.target.render(&Delivery::variables(&route, &event));
+        let rendered = delivery.render(&route, &event).await;
         let (message, result) = match rendered {
             Ok(message) => {
                 let mut attempt = route.compiled.target.send(&message, &delivery.clients).await;
@@ -234,6 +276,7 @@ impl Pipeline {
             test: true,
             message,
             result: result.clone(),
+            part: None,
         };
         // Without a recorder the process is going down, and the caller still gets its answer.
         let _ = delivery.reports.send(Report::Tested(Box::new(finished)));
@@ -303,8 +346,18 @@ async fn trim(log: EventLog, behind: watch::Receiver<u64>, mut stop: watch::Rece
     }
 }
 
-/// Drops history that is too old, and forgets idle lanes.
-async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: watch::Receiver<bool>) {
+/// Forgets lanes that nothing uses any more.
+async fn forget_lanes(lanes: Lanes, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(FORGET_EVERY) => lanes.sweep(),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Drops history that is too old.
+async fn sweep(store: Store, now: fn() -> Timestamp, mut stop: watch::Receiver<bool>) {
     let mut ages = Ages::new(store.newest_time().await.unwrap_or_default());
     loop {
         let now = now();
@@ -323,7 +376,6 @@ async fn sweep(store: Store, lanes: Lanes, now: fn() -> Timestamp, mut stop: wat
         if let Err(error) = bytes.await {
             tracing::error!(%error, "audit and versions could not be cut to their size and are tried again");
         }
-        lanes.sweep();
         tokio::select! {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -336,6 +388,7 @@ async fn take_up(
     store: &Store,
     routes: &Routes,
     lanes: &Lanes,
+    queue: &Shares,
     delivery: &Delivery,
 ) -> Result<Waiting, StoreError> {
     let now = (delivery.now)();
@@ -346,7 +399,7 @@ async fn take_up(
     if store.bring_forward(latest, now).await? > 0 {
         tracing::warn!("the clock was set back since the last start: deliveries that wait are due now");
     }
-    let mut waiting = Waiting::new(routes.clone(), lanes.clone(), delivery.clone());
+    let mut waiting = Waiting::new(routes.clone(), lanes.clone(), queue.clone(), delivery.clone());
     for (lane, due_at) in store.waiting_lanes().await? {
         waiting.wake(&lane, due_at);
     }

@@ -9,9 +9,9 @@ use tributary_domain::{
     outcome::Outcome,
 };
 use tributary_store::{delivery::LogRow, kept::KeptEvent};
-use tributary_targets::{Attempt, Message, Reply};
+use tributary_targets::{Attempt, Message, Reply, Variables};
 
-use crate::{delivery::Delivery, routes::Route};
+use crate::{routes::Route, share::Part, window::Encoder};
 
 /// What stands for a value that is not shown.
 pub const MASK: &str = "[[SENSITIVE]]";
@@ -43,11 +43,18 @@ pub struct Finished {
     pub message: Option<Message>,
     /// What came of it.
     pub result: Attempt,
+    /// What it takes of its owner's share of the memory until it is recorded.
+    pub part: Option<Arc<Part>>,
 }
 
 /// The events that an attempt causes: hook-sent once it was sent, then the reply or the error (contract 4.3).
-pub fn hook_events(route: &Route, event: &Event, attempt: &Attempt, now: Timestamp) -> Vec<HookEvent> {
-    let variables = Delivery::variables(route, event);
+pub(crate) fn hook_events(
+    route: &Route,
+    variables: &Variables<'_>,
+    attempt: &Attempt,
+    now: Timestamp,
+) -> Vec<HookEvent> {
+    let event = variables.event;
     let response = route.compiled.target.response();
     let sent = attempt.reply.is_some() || attempt.error.as_deref().is_none_or(|e| e == NO_REPLY_IN_TIME);
     let mut named: Vec<(HookKind, (String, String))> = Vec::new();
@@ -57,9 +64,9 @@ pub fn hook_events(route: &Route, event: &Event, attempt: &Attempt, now: Timesta
     let mut add =
         |kind, events: Vec<(String, String)>| named.extend(events.into_iter().map(|one| (kind, one)));
     match (&attempt.error, &attempt.reply) {
-        (Some(error), _) => add(HookKind::Error, response.error_events(&variables, error)),
+        (Some(error), _) => add(HookKind::Error, response.error_events(variables, error)),
         (None, Some(reply)) => {
-            add(HookKind::Response, response.events(&variables, route.is_sandbox(), reply));
+            add(HookKind::Response, response.events(variables, route.is_sandbox(), reply));
         }
         (None, None) => {}
     }
@@ -95,13 +102,13 @@ fn listeners(route: &Route, event: &Event) -> Vec<UserId> {
 
 impl Finished {
     /// Its event, to be kept, with what it is looked for by.
-    pub fn kept(&self, ended: usize) -> KeptEvent {
+    pub fn kept(&self, ended: usize, encoder: &mut Encoder) -> KeptEvent {
         let error = self.result.error.as_deref().unwrap_or_default();
         let mut error = Masker::new(&self.route.compiled.sensitive).text(error);
         error.truncate(error.floor_char_boundary(KEPT_ERROR_BYTES));
         KeptEvent {
             ended,
-            event: self.event.encode(),
+            event: encoder.encoded(&self.event),
             name: self.event.name.to_string(),
             device: self.event.coreid.to_string(),
             status: self.result.reply.as_ref().map(|reply| reply.status).filter(|status| *status > 0),

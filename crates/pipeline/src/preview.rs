@@ -3,15 +3,19 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use serde_json::Value;
-use tokio::sync::SemaphorePermit;
-use tributary_domain::Event;
+use tributary_domain::{Event, Owner, limits};
 use tributary_eventlog::LogError;
 use tributary_targets::{Message, Used, net::added_headers};
 
-use crate::{Pipeline, Route, RouteKey, delivery::Delivery, outcome::Masker};
+use crate::{
+    Pipeline, Route, RouteKey,
+    delivery::{Delivery, RENDER_BYTES},
+    outcome::Masker,
+    share::Part,
+};
 
 /// Previews that are made at once; further ones wait, so that neither their memory nor their work adds up.
-pub(crate) const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 2;
 /// Most events of the log that one preview goes through.
 pub const SCAN_EVENTS: usize = 20_000;
 /// Bytes of the log after which a preview looks no further.
@@ -34,12 +38,22 @@ pub struct Rendered {
 }
 
 impl Route {
-    /// Renders an event as a delivery does, and notes which names that needed.
+    /// Renders an event as a delivery does, with at most `steps` of work, and notes which names that needed; takes the
+    /// work from `steps`.
     ///
     /// # Errors
     /// The text of the final error outcome that the delivery would be.
-    pub fn preview(&self, event: &Event, used: &RefCell<Used>) -> Result<Rendered, String> {
-        let message = self.compiled.target.render(&Delivery::variables(self, event).noting(used))?;
+    pub fn preview(
+        &self,
+        event: &Event,
+        used: &RefCell<Used>,
+        steps: &mut usize,
+    ) -> Result<Rendered, String> {
+        let given = limits::RENDER_STEPS.min(*steps);
+        let variables = Delivery::variables(self, event).noting(used).within(given, RENDER_BYTES);
+        let rendered = self.compiled.target.render(&variables);
+        *steps -= given - variables.steps_left().min(given);
+        let message = rendered?;
         let added = added_headers(&message)?;
         Ok(Rendered { message, added })
     }
@@ -71,10 +85,9 @@ impl Mask {
 }
 
 impl Pipeline {
-    /// A place for one preview; the wait for one is short, since each is bounded.
-    pub async fn preview_place(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed, so there always is one.
-        self.0.previews.acquire().await.ok()
+    /// A place for one preview of an owner; the wait for one is short, since each is bounded and owners take turns.
+    pub async fn preview_place(&self, owner: Owner) -> Part {
+        self.0.previews.take(owner, 1).await
     }
 
     /// The newest `each` events of each key that the log still has, in its newest [`SCAN_EVENTS`] and [`SCAN_BYTES`].

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tributary_domain::{
@@ -21,15 +21,17 @@ use tributary_domain::{
 };
 use tributary_store::{
     Store,
+    backlogs::{BacklogPlace, StoredBacklog},
     delivery::{Batch, Counted, Ended, PendingRow},
 };
 
 use crate::{
-    metrics::Metrics,
+    lanes::Place,
+    metrics::{Metrics, Stage},
     outcome::Finished,
     redelivery::Cancel,
     waiting::Waiting,
-    window::{Slot, Window},
+    window::{Encoder, Slot, Window},
 };
 
 /// How long a delivery may hold up the cursor before it is written as waiting.
@@ -41,21 +43,44 @@ const LAST_COMMIT_TRIES: usize = 8;
 /// Shortest time between two commits: a lone outcome is written at once, many are written together.
 const COMMIT_EVERY: Duration = Duration::from_millis(10);
 
+/// How often the recorder says that it is alive while there is nothing to do.
+const STILL_ALIVE: Duration = Duration::from_secs(2);
+
 /// What the other stages tell the recorder.
 pub enum Report {
     /// Events were taken from the log, up to and including `through`; those that fire something have a slot.
     Dispatched {
+        /// The backlog that they are of; `None` = the shard's own reading.
+        backlog: Option<i64>,
         /// In the order of the log.
         slots: Vec<Slot>,
         /// The last event taken.
         through: u64,
+    },
+    /// Events of a source are read apart from now on.
+    Joined {
+        /// The backlog.
+        backlog: i64,
+        /// The source, as the store keeps it.
+        source: String,
+        /// Its events behind this place are in the backlog.
+        after: u64,
+        /// Whether the backlog begins with it.
+        new: bool,
+    },
+    /// A backlog has been read to its end; later events of its sources are the shard's own.
+    CaughtUp {
+        /// The backlog.
+        backlog: i64,
+        /// Its last event.
+        until: u64,
     },
     /// An attempt ended.
     Completed {
         /// The job's id.
         id: i64,
         /// The event's place in the log, for a first attempt.
-        seq: Option<u64>,
+        place: Option<Place>,
         /// What follows.
         verdict: Verdict,
     },
@@ -83,6 +108,11 @@ pub enum Report {
 pub enum Verdict {
     /// The delivery has ended.
     Ended(Box<Finished>),
+    /// Its integration is gone, or does not compile: nothing is counted of it, unless it waited before.
+    Gone {
+        /// Whose it is.
+        counted: Counted,
+    },
     /// It waits: for the next attempt, or for room in its lane.
     Waits {
         /// Its lane.
@@ -108,9 +138,7 @@ pub struct Parts {
     pub waiting: Waiting,
     /// What the other stages say.
     pub reports: mpsc::UnboundedReceiver<Report>,
-    /// Given back as events leave the window.
-    pub window_permits: Arc<Semaphore>,
-    /// How far the log has been dealt with, for those who trim it.
+    /// How far the log has been dealt with, backlogs included, for those who trim it.
     pub committed: watch::Sender<u64>,
     /// Counts for operators.
     pub metrics: Arc<Metrics>,
@@ -123,10 +151,19 @@ pub struct Recorder {
     parts: Parts,
     window: Window,
     cursor: u64,
+    backlogs: HashMap<i64, BacklogWindow>,
+    encoder: Encoder,
     next: NextCommit,
     next_commit: Instant,
     /// Runs to cancel once what has gathered is committed.
     cancels: Vec<Cancel>,
+}
+
+/// The events of a backlog that are under way.
+struct BacklogWindow {
+    window: Window,
+    cursor: u64,
+    until: Option<u64>,
 }
 
 /// A delivery for the log, with its place among the batch's ended ones; a test has none.
@@ -147,13 +184,19 @@ struct NextCommit {
 }
 
 impl NextCommit {
-    fn ended(&mut self, pending: Option<i64>, finished: Finished, metrics: &Metrics) {
+    fn ended(
+        &mut self,
+        pending: Option<i64>,
+        finished: Finished,
+        metrics: &Metrics,
+        encoder: &mut Encoder,
+    ) {
         metrics.outcome(finished.outcome);
         let (counted, outcome, at) = (finished.route.counted, finished.outcome, finished.at);
         let place = self.batch.ended.len();
         self.batch.ended.push(Ended { pending, counted, outcome, at });
         if outcome != Outcome::Success {
-            self.batch.kept.push(finished.kept(place));
+            self.batch.kept.push(finished.kept(place, encoder));
         }
         let used = &finished.route.compiled.used_secrets;
         if !used.is_empty() {
@@ -184,13 +227,20 @@ impl NextCommit {
 }
 
 impl Recorder {
-    /// A recorder that goes on behind `cursor`.
-    pub fn new(parts: Parts, cursor: u64) -> Recorder {
+    /// A recorder that goes on behind `cursor`, with the backlogs that there were then.
+    pub fn new(parts: Parts, cursor: u64, stored: &[StoredBacklog]) -> Recorder {
         let next_commit = Instant::now();
+        let window = |one: &StoredBacklog| BacklogWindow {
+            window: Window::new(one.cursor),
+            cursor: one.cursor,
+            until: one.until,
+        };
         Recorder {
             parts,
             window: Window::new(cursor),
             cursor,
+            backlogs: stored.iter().map(|one| (one.id, window(one))).collect(),
+            encoder: Encoder::default(),
             next: NextCommit::default(),
             next_commit,
             cancels: Vec::new(),
@@ -229,6 +279,9 @@ impl Recorder {
                 self.cancel(cancel).await;
             }
             self.submit_due().await;
+            let now = (self.parts.now)();
+            self.parts.metrics.oldest_due(self.parts.waiting.oldest_due(now));
+            self.parts.metrics.alive(Stage::Recorder, now);
         }
     }
 
@@ -251,7 +304,7 @@ impl Recorder {
         let now = (self.parts.now)();
         let unsent = self.parts.waiting.submit_due(&self.parts.store, now).await;
         for (id, finished) in unsent.ended {
-            self.next.ended(Some(id), finished, &self.parts.metrics);
+            self.next.ended(Some(id), finished, &self.parts.metrics, &mut self.encoder);
         }
         for (id, counted) in unsent.gone {
             let ended = Ended { pending: Some(id), counted, outcome: Outcome::Skipped, at: now };
@@ -264,27 +317,26 @@ impl Recorder {
         if !self.next.is_empty() {
             return self.next_commit;
         }
-        let spill = self.window.oldest().map(|since| since + SPILL_AFTER);
+        let backlogs = self.backlogs.values().map(|backlog| &backlog.window);
+        let oldest = std::iter::once(&self.window).chain(backlogs).filter_map(Window::oldest).min();
+        let spill = oldest.map(|since| since + SPILL_AFTER);
         let due = self.parts.waiting.next_due((self.parts.now)());
-        let idle = Instant::now() + Duration::from_secs(60);
+        let idle = Instant::now() + STILL_ALIVE;
         [spill, due].into_iter().flatten().min().unwrap_or(idle)
     }
 
     /// Takes in one report; gives the sender of a stop's answer back.
     fn take(&mut self, report: Report) -> Option<oneshot::Sender<()>> {
         match report {
-            Report::Dispatched { slots, through } => self.window.extend(slots, through),
-            Report::Completed { id, seq, verdict } => match seq.and_then(|seq| self.window.take(seq, id)) {
-                None => self.complete_waiting(id, verdict),
-                Some((job, slot)) => match verdict {
-                    Verdict::Ended(finished) => {
-                        // Most events fire one delivery; a vector that grows by itself would take room for four.
-                        slot.ended.reserve_exact(1);
-                        slot.ended.push(*finished);
-                    }
-                    Verdict::Waits { due_at, attempt, .. } => slot.waits.push(job.row(due_at, attempt)),
-                },
-            },
+            Report::Dispatched { backlog: None, slots, through } => self.window.extend(slots, through),
+            Report::Dispatched { backlog: Some(id), slots, through } => {
+                if let Some(backlog) = self.backlogs.get_mut(&id) {
+                    backlog.window.extend(slots, through);
+                }
+            }
+            Report::Joined { backlog, source, after, new } => self.join(backlog, source, after, new),
+            Report::CaughtUp { backlog, until } => self.caught_up(backlog, until),
+            Report::Completed { id, place, verdict } => self.complete(id, place, verdict),
             Report::Slept { lane, health } => {
                 self.next.batch.sleeping.insert(lane.to_string(), health);
             }
@@ -296,10 +348,57 @@ impl Recorder {
         None
     }
 
+    fn join(&mut self, id: i64, source: String, after: u64, new: bool) {
+        let changes = &mut self.next.batch.backlogs;
+        if new {
+            let begun = BacklogWindow { window: Window::new(after), cursor: after, until: None };
+            self.backlogs.insert(id, begun);
+            changes.moved.insert(id, BacklogPlace { shard: self.parts.shard, cursor: after, until: None });
+        }
+        changes.joined.push((id, source, after));
+    }
+
+    fn caught_up(&mut self, id: i64, until: u64) {
+        let Some(backlog) = self.backlogs.get_mut(&id) else { return };
+        backlog.until = Some(until);
+        backlog.window.extend(Vec::new(), until);
+        let place = BacklogPlace { shard: self.parts.shard, cursor: backlog.cursor, until: Some(until) };
+        self.next.batch.backlogs.moved.insert(id, place);
+    }
+
+    fn complete(&mut self, id: i64, place: Option<Place>, verdict: Verdict) {
+        let window = match place.map(|place| place.backlog) {
+            None => None,
+            Some(None) => Some(&mut self.window),
+            Some(Some(backlog)) => self.backlogs.get_mut(&backlog).map(|backlog| &mut backlog.window),
+        };
+        let open = window.zip(place).and_then(|(window, place)| window.take(place.seq, id));
+        match (open, verdict) {
+            (None, verdict) => self.complete_waiting(id, verdict),
+            (Some((_, slot)), Verdict::Ended(finished)) => {
+                // Most events fire one delivery; a vector that grows by itself would take room for four.
+                slot.ended.reserve_exact(1);
+                slot.ended.push(*finished);
+            }
+            (Some(_), Verdict::Gone { .. }) => {}
+            (Some((job, slot)), Verdict::Waits { due_at, attempt, .. }) => {
+                slot.waits.push(job.row(due_at, attempt, &mut self.encoder));
+            }
+        }
+    }
+
     /// A delivery that has a pending row ended, or waits again.
     fn complete_waiting(&mut self, id: i64, verdict: Verdict) {
         match verdict {
-            Verdict::Ended(finished) => self.next.ended(Some(id), *finished, &self.parts.metrics),
+            Verdict::Ended(finished) => {
+                self.next.ended(Some(id), *finished, &self.parts.metrics, &mut self.encoder);
+            }
+            Verdict::Gone { counted } => {
+                let at = (self.parts.now)();
+                let ended = Ended { pending: Some(id), counted, outcome: Outcome::Skipped, at };
+                self.next.batch.ended.push(ended);
+                self.next.settled.push(id);
+            }
             Verdict::Waits { lane, due_at, attempt, counted, event } => {
                 let row = PendingRow {
                     id,
@@ -307,7 +406,7 @@ impl Recorder {
                     due_at,
                     counted,
                     attempt,
-                    event: event.encode(),
+                    event: self.encoder.encoded(&event),
                 };
                 self.next.wakes.push((row.lane.clone(), due_at));
                 self.next.settled.push(id);
@@ -317,19 +416,60 @@ impl Recorder {
     }
 
     fn close(&mut self, patience: Duration) {
-        let (next, metrics) = (&mut self.next, &self.parts.metrics);
-        let ended = |finished| next.ended(None, finished, metrics);
-        let closed = self.window.close(patience, (self.parts.now)(), self.cursor, ended);
-        self.parts.window_permits.add_permits(closed.weight);
-        if let Some(cursor) = closed.cursor {
+        let now = (self.parts.now)();
+        let mut window = std::mem::replace(&mut self.window, Window::new(0));
+        if let Some(cursor) = self.close_window(&mut window, self.cursor, patience, now) {
             self.cursor = cursor;
-            next.batch.cursor = Some((self.parts.shard, cursor));
+            self.next.batch.cursor = Some((self.parts.shard, cursor));
         }
+        self.window = window;
+        let mut backlogs = std::mem::take(&mut self.backlogs);
+        for (id, backlog) in &mut backlogs {
+            if let Some(cursor) = self.close_window(&mut backlog.window, backlog.cursor, patience, now) {
+                backlog.cursor = cursor;
+                let place = BacklogPlace { shard: self.parts.shard, cursor, until: backlog.until };
+                self.next.batch.backlogs.moved.insert(*id, place);
+            }
+        }
+        // One that has ended is needed until the shard's own reading cannot come to its events again.
+        backlogs.retain(|id, backlog| {
+            let done = |until| backlog.window.is_empty() && backlog.cursor >= until && self.cursor >= until;
+            if !backlog.until.is_some_and(done) {
+                return true;
+            }
+            self.next.batch.backlogs.moved.remove(id);
+            self.next.batch.backlogs.ended.push(*id);
+            false
+        });
+        self.backlogs = backlogs;
+        self.encoder.clear();
+    }
+
+    /// Gives the new cursor, if it has moved.
+    fn close_window(
+        &mut self,
+        window: &mut Window,
+        before: u64,
+        patience: Duration,
+        now: Timestamp,
+    ) -> Option<u64> {
+        let (next, metrics) = (&mut self.next, &self.parts.metrics);
+        // Two encoders, since both go through the same events.
+        let mut rows = Encoder::default();
+        let encoder = &mut self.encoder;
+        let ended = |finished| next.ended(None, finished, metrics, encoder);
+        let closed = window.close(patience, now, before, &mut rows, ended);
         self.parts.metrics.spilled(closed.running.len());
         next.wakes.extend(closed.waits.iter().map(|row| (row.lane.clone(), row.due_at)));
         next.running.extend(closed.running.iter().map(|row| (row.id, row.lane.clone())));
         next.batch.pending.extend(closed.waits);
         next.batch.pending.extend(closed.running);
+        closed.cursor
+    }
+
+    /// How far the log has been dealt with, backlogs included.
+    fn dealt_with(&self) -> u64 {
+        self.backlogs.values().map(|backlog| backlog.cursor).fold(self.cursor, u64::min)
     }
 
     /// Commits what has gathered; nothing goes on until it is on disk.
@@ -365,6 +505,6 @@ impl Recorder {
         for (lane, at) in next.wakes {
             self.parts.waiting.wake(&lane, at);
         }
-        self.parts.committed.send_replace(self.cursor);
+        self.parts.committed.send_replace(self.dealt_with());
     }
 }

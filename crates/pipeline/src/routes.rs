@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use parking_lot::RwLock;
@@ -18,6 +18,8 @@ use tributary_targets::{Secrets, Settings};
 pub use crate::compiled::Compiled;
 use crate::{
     compiled::{routes_of, target_of},
+    lanes::{lane_name, unresolved_lane},
+    pace::Pacer,
     sources::{Source, Sources},
 };
 
@@ -31,6 +33,30 @@ pub enum RouteKey {
     Product(ProductId),
     /// Events of a person's devices and sandbox publishes.
     Sandbox(UserId),
+}
+
+impl RouteKey {
+    /// Whose event this is, of its product and person.
+    pub(crate) fn of(product: Option<ProductId>, user: Option<UserId>) -> Option<RouteKey> {
+        product.map(RouteKey::Product).or(user.map(RouteKey::Sandbox))
+    }
+
+    /// As the store keeps it.
+    pub(crate) fn to_text(self) -> String {
+        match self {
+            RouteKey::Product(id) => format!("product/{id}"),
+            RouteKey::Sandbox(id) => format!("user/{id}"),
+        }
+    }
+
+    /// Reads what [`RouteKey::to_text`] gave.
+    pub(crate) fn from_text(text: &str) -> Option<RouteKey> {
+        match text.split_once('/')? {
+            ("product", id) => Some(RouteKey::Product(ProductId(id.parse().ok()?))),
+            ("user", id) => Some(RouteKey::Sandbox(id.parse().ok()?)),
+            _ => None,
+        }
+    }
 }
 
 /// One integration in one product, or in a sandbox.
@@ -73,15 +99,19 @@ impl Route {
     }
 }
 
-/// A place of the index: all that is known of a route before its integration is compiled.
-struct Entry {
+/// A place of the index: all that is known of a route before its integration is compiled. Deliveries wait with it, so that
+/// what is compiled is only what is being sent.
+pub(crate) struct Entry {
     source: Arc<Source>,
-    counted: Counted,
+    pub(crate) counted: Counted,
     /// The member and the number of its overrides, if it has any.
     overriding: Option<(MemberId, u64)>,
     product_user: Option<UserId>,
     device: Option<Box<str>>,
-    disabled: bool,
+    pub(crate) disabled: bool,
+    /// The lane of all its deliveries, once its integration was compiled; `None` in it where their destination depends on
+    /// the event, on secrets or on parameters.
+    lane: OnceLock<Option<Arc<str>>>,
     /// The route, while its source has it, and the generation of the secrets that it was made with.
     route: RwLock<(u64, Weak<Route>)>,
 }
@@ -100,8 +130,46 @@ impl Entry {
             product_user,
             device: row.device.as_deref().map(Into::into),
             disabled: row.disabled,
+            lane: OnceLock::new(),
             route: RwLock::default(),
         }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.source.owner.owner
+    }
+
+    /// The limits that its integration sets for its deliveries.
+    pub(crate) fn pacer(&self) -> Option<&Arc<Pacer>> {
+        self.source.pacer.as_ref()
+    }
+
+    /// Whether it is of the same integration, with the same configuration.
+    pub(crate) fn is_with(&self, other: &Entry) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+    }
+
+    /// The bytes of its configuration.
+    pub(crate) fn configuration_bytes(&self) -> usize {
+        self.source.bytes()
+    }
+
+    /// The lane into which its deliveries go: that of their owner's for those whose destination is not known yet, if it
+    /// is not the same for all of them or was not asked for so far.
+    pub(crate) fn lane(&self) -> Arc<str> {
+        let known = self.lane.get().cloned().flatten();
+        known.unwrap_or_else(|| unresolved_lane(self.owner()).into())
+    }
+
+    /// Whether all its deliveries go into the same lane, as far as is known.
+    pub(crate) fn has_lane(&self) -> bool {
+        self.lane.get().is_some_and(Option::is_some)
+    }
+
+    /// Notes the lane of its route.
+    pub(crate) fn learn_lane(&self, route: &Route) -> Option<Arc<str>> {
+        let of = |destination: String| lane_name(self.owner(), &destination).into();
+        self.lane.get_or_init(|| route.compiled.target.fixed_destination().map(of)).clone()
     }
 
     /// Whether it says the same as another one, which can stay then.
@@ -243,6 +311,29 @@ impl Routes {
         Routes::load_with(store, settings, sources).await
     }
 
+    /// These routes, each for all events of its key.
+    #[cfg(test)]
+    pub(crate) fn of(store: Store, settings: Settings, routes: Vec<(RouteKey, Route)>) -> Routes {
+        let sources = Sources::new(store.clone(), settings.clone());
+        let mut sets: HashMap<RouteKey, RouteSet> = HashMap::new();
+        for (key, route) in routes {
+            let route = Arc::new(route);
+            let entry = Entry {
+                source: sources.ready_with(&route),
+                counted: route.counted,
+                overriding: None,
+                product_user: None,
+                device: None,
+                disabled: false,
+                lane: OnceLock::new(),
+                route: RwLock::new((0, Arc::downgrade(&route))),
+            };
+            sets.entry(key).or_default().add("e", Arc::new(entry));
+        }
+        let sets = RwLock::new(sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect());
+        Routes(Arc::new(Index { store, settings, sources, sets, refreshing: Default::default() }))
+    }
+
     pub(crate) async fn load_with(
         store: Store,
         settings: Settings,
@@ -316,56 +407,37 @@ impl Routes {
         self.0.sources.secrets_changed(owner);
     }
 
-    /// The routes that an event fires: those of its product, and those of its user's sandbox. Integrations that fire for
-    /// the first time are compiled for it.
-    ///
-    /// # Errors
-    /// When one has to be compiled and the store cannot be read now.
-    pub async fn matching(&self, event: &Event, into: &mut Vec<Arc<Route>>) -> Result<(), StoreError> {
-        let mut unready = Vec::new();
-        {
-            let sets = self.0.sets.read();
-            let product = event.product.and_then(|id| sets.get(&RouteKey::Product(id)));
-            let sandbox = event.user.and_then(|id| sets.get(&RouteKey::Sandbox(id)));
-            for entry in [product, sandbox].into_iter().flatten().flat_map(|set| set.matching(event)) {
-                match entry.ready() {
-                    Some(route) => {
-                        self.0.sources.touch(&entry.source);
-                        into.push(route);
-                    }
-                    None => unready.push(entry.clone()),
-                }
-            }
+    /// What an event fires: integrations of its product, and of its user's sandbox.
+    pub(crate) fn matching(&self, event: &Event, into: &mut Vec<Arc<Entry>>) {
+        let sets = self.0.sets.read();
+        let product = event.product.and_then(|id| sets.get(&RouteKey::Product(id)));
+        let sandbox = event.user.and_then(|id| sets.get(&RouteKey::Sandbox(id)));
+        for set in [product, sandbox].into_iter().flatten() {
+            into.extend(set.matching(event).cloned());
         }
-        for entry in unready {
-            into.extend(self.0.prepare(&entry).await?);
-        }
-        Ok(())
     }
 
-    /// The route of a waiting delivery as it is now; `None` when its integration no longer runs there. A member that
-    /// has moved to another integration is found with that one.
+    /// Whose a waiting delivery is now; `None` when its integration no longer runs there. A member that has moved to
+    /// another integration is found with that one.
+    pub(crate) fn find(&self, counted: Counted, event: &Event) -> Option<Arc<Entry>> {
+        let key = match counted.product {
+            Some(product) => RouteKey::Product(product),
+            None => RouteKey::Sandbox(event.user?),
+        };
+        self.0.sets.read().get(&key)?.by_member.get(&counted.into()).cloned()
+    }
+
+    /// The route of an entry; its integration is compiled where it is not. `None` when it is gone, or cannot be compiled.
     ///
     /// # Errors
     /// When it has to be compiled and the store cannot be read now.
-    pub async fn find(&self, counted: Counted, event: &Event) -> Result<Option<Arc<Route>>, StoreError> {
-        let key = match counted.product {
-            Some(product) => RouteKey::Product(product),
-            None => match event.user {
-                Some(user) => RouteKey::Sandbox(user),
-                None => return Ok(None),
-            },
-        };
-        let entry = self.0.sets.read().get(&key).and_then(|set| set.by_member.get(&counted.into()).cloned());
-        match entry {
-            Some(entry) => match entry.ready() {
-                Some(route) => {
-                    self.0.sources.touch(&entry.source);
-                    Ok(Some(route))
-                }
-                None => self.0.prepare(&entry).await,
-            },
-            None => Ok(None),
+    pub(crate) async fn route_of(&self, entry: &Entry) -> Result<Option<Arc<Route>>, StoreError> {
+        match entry.ready() {
+            Some(route) => {
+                self.0.sources.touch(&entry.source);
+                Ok(Some(route))
+            }
+            None => self.0.prepare(entry).await,
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) struct Source {
     updated_at: Timestamp,
     /// The length of the configuration, in bytes.
     bytes: usize,
-    pacer: Option<Arc<Pacer>>,
+    pub(crate) pacer: Option<Arc<Pacer>>,
     /// The count of compilations when it was last used.
     used: AtomicU32,
     state: Mutex<State>,
@@ -72,6 +72,13 @@ pub(crate) struct OwnerState {
     pub(crate) owner: Owner,
     /// How often its secrets changed.
     generation: AtomicU64,
+}
+
+impl Source {
+    /// The bytes that it takes when it is compiled, as they are reckoned.
+    pub(crate) fn bytes(&self) -> usize {
+        BASE_BYTES + self.bytes * BYTES_PER_BYTE
+    }
 }
 
 impl OwnerState {
@@ -127,6 +134,28 @@ impl Sources {
             budget: BUDGET_BYTES,
             compilations: AtomicU32::new(0),
         }
+    }
+
+    /// A source that is compiled as this route is.
+    #[cfg(test)]
+    pub(crate) fn ready_with(&self, route: &Arc<Route>) -> Arc<Source> {
+        let cost = Cost { bytes: 0, total: self.total.clone() };
+        let ready = Ready {
+            generation: 0,
+            compiled: route.compiled.clone(),
+            overrides: Overrides::default(),
+            routes: vec![route.clone()],
+            _cost: cost,
+        };
+        Arc::new(Source {
+            id: route.counted.integration,
+            owner: self.owner(route.owner),
+            updated_at: Timestamp(0),
+            bytes: 0,
+            pacer: None,
+            used: AtomicU32::new(0),
+            state: Mutex::new(State::Ready(Box::new(ready))),
+        })
     }
 
     #[cfg(test)]

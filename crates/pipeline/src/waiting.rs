@@ -4,7 +4,7 @@
 //! being ended at the same moment.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::Duration,
 };
@@ -15,15 +15,18 @@ use tributary_domain::{
     outcome::{AttemptClass, RETRY_AFTER_MAX_MS},
 };
 use tributary_store::{
-    Store, StoreError,
+    Store,
     delivery::{Counted, PendingRow},
 };
 
 use crate::{
+    agenda::Agenda,
     delivery::Delivery,
-    lanes::{Job, Lanes, lane_name},
+    lanes::{Job, Lanes},
     outcome::Finished,
+    router::JOB_BYTES,
     routes::Routes,
+    share::Shares,
 };
 
 /// Rows of one lane that are read at once.
@@ -43,10 +46,11 @@ const DISABLED: &str = "the integration was disabled while this delivery waited"
 pub struct Waiting {
     routes: Routes,
     lanes: Lanes,
+    /// The bytes of what is under way.
+    queue: Shares,
     delivery: Delivery,
-    /// When a lane is looked at next.
-    due: HashMap<Arc<str>, Timestamp>,
-    order: BTreeSet<(Timestamp, Arc<str>)>,
+    /// When lanes are looked at next.
+    agenda: Agenda,
     /// Rows whose delivery is queued or running, with the lane under which the row is kept.
     running: HashMap<i64, Arc<str>>,
     per_lane: HashMap<Arc<str>, usize>,
@@ -72,13 +76,13 @@ pub(crate) fn longest_wait_ms(retry_delays_ms: &[i64], routes: &Routes) -> i64 {
 
 impl Waiting {
     /// Nothing waits yet; [`Waiting::wake`] tells of lanes that have rows.
-    pub fn new(routes: Routes, lanes: Lanes, delivery: Delivery) -> Waiting {
+    pub fn new(routes: Routes, lanes: Lanes, queue: Shares, delivery: Delivery) -> Waiting {
         Waiting {
             routes,
             lanes,
+            queue,
             delivery,
-            due: HashMap::new(),
-            order: BTreeSet::new(),
+            agenda: Agenda::default(),
             running: HashMap::new(),
             per_lane: HashMap::new(),
             resume: HashMap::new(),
@@ -87,16 +91,7 @@ impl Waiting {
 
     /// A lane has something due at this time.
     pub fn wake(&mut self, lane: &str, at: Timestamp) {
-        let (lane, before) = match self.due.get_key_value(lane) {
-            Some((_, before)) if *before <= at => return,
-            Some((lane, before)) => (lane.clone(), Some(*before)),
-            None => (Arc::from(lane), None),
-        };
-        if let Some(before) = before {
-            self.order.remove(&(before, lane.clone()));
-        }
-        self.order.insert((at, lane.clone()));
-        self.due.insert(lane, at);
+        self.agenda.wake(lane, at);
     }
 
     /// The delivery of this row is queued or running.
@@ -125,16 +120,21 @@ impl Waiting {
 
     /// When a lane is next to be looked at.
     pub fn next_due(&self, now: Timestamp) -> Option<Instant> {
-        let (at, _) = self.order.first()?;
+        let at = self.agenda.first()?;
         let wait = u64::try_from(at.0 - now.0).unwrap_or(0);
         Some(Instant::now() + Duration::from_millis(wait).min(LONGEST_SLEEP))
+    }
+
+    /// Since when the first of them has been due that is not in its lane yet; `None` when none is.
+    pub fn oldest_due(&self, now: Timestamp) -> Option<Timestamp> {
+        self.agenda.first().filter(|at| *at < now)
     }
 
     /// Looks at once at lanes whose time is further off than any delivery waits: the clock was set back since. Their rows,
     /// and all others of that kind, are due now.
     async fn heed_clock(&mut self, store: &Store, now: Timestamp) {
         let latest = now.plus_ms(longest_wait_ms(&self.delivery.retry_delays_ms, &self.routes));
-        if self.order.last().is_none_or(|(at, _)| *at <= latest) {
+        if self.agenda.last().is_none_or(|at| at <= latest) {
             return;
         }
         match store.bring_forward(latest, now).await {
@@ -145,11 +145,7 @@ impl Waiting {
             }
         }
         self.resume.clear();
-        while let Some((at, lane)) = self.order.last().cloned().filter(|(at, _)| *at > latest) {
-            self.order.remove(&(at, lane.clone()));
-            self.due.remove(&lane);
-            self.wake(&lane, now);
-        }
+        self.agenda.bring_forward(latest, now);
     }
 
     /// Puts deliveries that are due into their lanes, as far as these have room. Gives those that end at once.
@@ -157,12 +153,7 @@ impl Waiting {
         let mut unsent = Unsent::default();
         self.heed_clock(store, now).await;
         for _ in 0..LANES_PER_TURN {
-            let Some((at, lane)) = self.order.first().cloned() else { break };
-            if at > now {
-                break;
-            }
-            self.order.pop_first();
-            self.due.remove(&lane);
+            let Some(lane) = self.agenda.take(now) else { break };
             self.submit_lane(store, &lane, now, &mut unsent).await;
         }
         unsent
@@ -195,65 +186,65 @@ impl Waiting {
             // The end is reached; rows that became due behind the reading are found from the start.
             self.wake(lane, now);
         }
+        let mut submitted = None;
         for row in rows {
             if self.running.contains_key(&row.id) {
+                submitted = Some((row.due_at, row.id));
                 continue;
             }
             if row.due_at > now {
                 return self.wake(lane, row.due_at);
             }
-            if let Err(error) = self.submit_row(&row, lane, now, unsent).await {
-                tracing::error!(%error, "integrations cannot be read and are looked at again shortly");
-                self.resume.remove(lane);
-                return self.wake(lane, now.plus_ms(FAILED_WAIT_MS));
+            if !self.submit_row(&row, lane, unsent).await {
+                // No room: the reading goes on with this one.
+                match submitted {
+                    Some(submitted) => self.resume.insert(lane.clone(), submitted),
+                    None => self.resume.remove(lane),
+                };
+                return self.wake(lane, now.plus_ms(FULL_WAIT_MS));
             }
+            submitted = Some((row.due_at, row.id));
         }
     }
 
-    /// Renders a waiting delivery as its integration is now and puts it into its lane.
+    /// Puts a waiting delivery into its lane, with its integration as it is now. False when there is no room for it.
     async fn submit_row(
         &mut self,
         row: &PendingRow,
         lane: &Arc<str>,
-        now: Timestamp,
         unsent: &mut Unsent,
-    ) -> Result<(), StoreError> {
+    ) -> bool {
         let event = match Event::decode(&row.event) {
             Ok(event) => Arc::new(event),
             Err(error) => {
                 tracing::error!(pending.id = row.id, %error, "a waiting delivery cannot be read and stays where it is");
                 self.runs(row.id, lane);
-                return Ok(());
+                return true;
             }
         };
-        let Some(route) = self.routes.find(row.counted, &event).await? else {
+        let Some(entry) = self.routes.find(row.counted, &event) else {
             self.runs(row.id, lane);
             unsent.gone.push((row.id, row.counted));
-            return Ok(());
+            return true;
         };
-        let rendered = if route.disabled {
-            Err((AttemptClass::Sleeping, DISABLED.to_owned()))
-        } else {
-            let rendered = route.compiled.target.render(&Delivery::variables(&route, &event));
-            rendered.map_err(|error| (AttemptClass::Final, error))
-        };
-        match rendered {
-            Err((class, error)) => {
-                self.runs(row.id, lane);
-                unsent
-                    .ended
-                    .push((row.id, self.delivery.ended_unsent(route, event, row.attempt, class, error)));
+        if entry.disabled {
+            self.runs(row.id, lane);
+            let (class, error) = (AttemptClass::Sleeping, DISABLED.to_owned());
+            match self.delivery.ended_unsent(&entry, event, row.attempt, class, error).await {
+                Some(ended) => unsent.ended.push((row.id, ended)),
+                None => unsent.gone.push((row.id, row.counted)),
             }
-            Ok(message) => {
-                let into = lane_name(route.owner, &message.destination);
-                let (id, attempt) = (row.id, row.attempt);
-                let job = Job { id, seq: None, route, event, attempt, message, grant: None };
-                match self.lanes.submit(&into, job) {
-                    Ok(()) => self.runs(row.id, lane),
-                    Err(_) => self.wake(lane, now.plus_ms(FULL_WAIT_MS)),
-                }
-            }
+            return true;
         }
-        Ok(())
+        let bytes = JOB_BYTES * 2 + row.event.len();
+        let Some(part) = self.queue.try_take(entry.owner(), bytes) else { return false };
+        let into = entry.lane();
+        let (id, attempt, part) = (row.id, row.attempt, Some(Arc::new(part)));
+        let job = Job { id, place: None, entry, event, attempt, grant: None, part };
+        let submitted = self.lanes.submit(&into, job).is_ok();
+        if submitted {
+            self.runs(row.id, lane);
+        }
+        submitted
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tributary_domain::{Event, Timestamp};
 use tributary_store::delivery::{Counted, PendingRow};
 
-use crate::outcome::Finished;
+use crate::{outcome::Finished, share::Part};
 
 /// An event under way.
 pub struct Slot {
@@ -14,14 +14,14 @@ pub struct Slot {
     pub seq: u64,
     /// When it was dispatched.
     pub since: Instant,
-    /// How many window permits it holds.
-    pub weight: usize,
     /// Deliveries that have not ended.
     pub open: Vec<OpenJob>,
     /// Deliveries that ended.
     pub ended: Vec<Finished>,
     /// Deliveries that wait in the pending table.
     pub waits: Vec<PendingRow>,
+    /// What it takes of its owner's share of the memory until it closes.
+    pub part: Option<Part>,
 }
 
 /// A delivery under way: what is needed to write it as waiting.
@@ -38,17 +38,43 @@ pub struct OpenJob {
 
 impl OpenJob {
     /// The row of this delivery, due at `due_at` for attempt `attempt`.
-    pub fn row(&self, due_at: Timestamp, attempt: u32) -> PendingRow {
+    pub fn row(&self, due_at: Timestamp, attempt: u32, encoder: &mut Encoder) -> PendingRow {
         PendingRow {
             id: self.id,
             lane: self.lane.to_string(),
             due_at,
             counted: self.counted,
             attempt,
-            event: self.event.encode(),
+            event: encoder.encoded(&self.event),
         }
     }
 }
+
+/// Encodes events, and remembers the last one: an event's rows come one after another and share its bytes.
+#[derive(Default)]
+pub struct Encoder(Option<(Arc<Event>, Arc<[u8]>)>);
+
+impl Encoder {
+    /// The event as the store keeps it.
+    pub fn encoded(&mut self, event: &Arc<Event>) -> Arc<[u8]> {
+        if let Some((last, bytes)) = &self.0
+            && Arc::ptr_eq(last, event)
+        {
+            return bytes.clone();
+        }
+        let bytes: Arc<[u8]> = event.encode().into();
+        self.0 = Some((event.clone(), bytes.clone()));
+        bytes
+    }
+
+    /// Forgets the last one.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Bytes of rows after which closing goes on with the next commit.
+const CLOSED_BYTES: usize = 8 * 1024 * 1024;
 
 /// See the module.
 pub struct Window {
@@ -65,8 +91,6 @@ pub struct Closed {
     pub waits: Vec<PendingRow>,
     /// Deliveries that are written as waiting while they run on.
     pub running: Vec<PendingRow>,
-    /// Window permits that came free.
-    pub weight: usize,
 }
 
 impl Window {
@@ -79,6 +103,16 @@ impl Window {
     pub fn extend(&mut self, slots: Vec<Slot>, through: u64) {
         self.slots.extend(slots);
         self.through = through;
+    }
+
+    /// How far the log was looked at.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Whether no event is under way.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// When the oldest event was dispatched.
@@ -103,18 +137,25 @@ impl Window {
         patience: Duration,
         now: Timestamp,
         before: u64,
+        encoder: &mut Encoder,
         mut ended: impl FnMut(Finished),
     ) -> Closed {
         let mut closed = Closed::default();
+        let mut bytes = 0;
         while let Some(front) = self.slots.front() {
-            if !front.open.is_empty() && front.since.elapsed() < patience {
+            let full = bytes > CLOSED_BYTES && patience > Duration::ZERO;
+            if !front.open.is_empty() && (front.since.elapsed() < patience || full) {
                 break;
             }
             let Some(slot) = self.slots.pop_front() else { break };
-            closed.weight += slot.weight;
             slot.ended.into_iter().for_each(&mut ended);
+            bytes += slot.waits.iter().map(|row| row.event.len()).sum::<usize>();
             closed.waits.extend(slot.waits);
-            closed.running.extend(slot.open.iter().map(|job| job.row(now, 1)));
+            closed.running.extend(slot.open.iter().map(|job| {
+                let row = job.row(now, 1, encoder);
+                bytes += row.event.len();
+                row
+            }));
         }
         let cursor = self.slots.front().map_or(self.through, |slot| slot.seq - 1);
         closed.cursor = (cursor > before).then_some(cursor);
@@ -155,13 +196,13 @@ mod tests {
         };
         let job = |id: &i64| OpenJob { id: *id, counted, lane: "lane".into(), event: event.clone() };
         let open = jobs.iter().map(job).collect();
-        Slot { seq, since: Instant::now(), weight: 1, open, ended: Vec::new(), waits: Vec::new() }
+        Slot { seq, since: Instant::now(), open, ended: Vec::new(), waits: Vec::new(), part: None }
     }
 
     /// Ends a job as one that waits for its second attempt.
     fn wait(window: &mut Window, seq: u64, id: i64) {
         let (job, slot) = window.take(seq, id).unwrap();
-        slot.waits.push(job.row(NOW, 2));
+        slot.waits.push(job.row(NOW, 2, &mut Encoder::default()));
     }
 
     #[test]
@@ -169,21 +210,21 @@ mod tests {
         let mut window = Window::new(10);
         window.extend(vec![slot(12, &[1, 2]), slot(14, &[3])], 15);
         assert_eq!(
-            window.close(PATIENT, NOW, 10, nothing).cursor,
+            window.close(PATIENT, NOW, 10, &mut Encoder::default(), nothing).cursor,
             Some(11),
             "what fired nothing is behind it at once"
         );
         wait(&mut window, 14, 3);
         assert_eq!(
-            window.close(PATIENT, NOW, 11, nothing).cursor,
+            window.close(PATIENT, NOW, 11, &mut Encoder::default(), nothing).cursor,
             None,
             "an event that ended early waits for the older one"
         );
         wait(&mut window, 12, 1);
-        assert_eq!(window.close(PATIENT, NOW, 11, nothing).cursor, None);
+        assert_eq!(window.close(PATIENT, NOW, 11, &mut Encoder::default(), nothing).cursor, None);
         wait(&mut window, 12, 2);
-        let closed = window.close(PATIENT, NOW, 11, nothing);
-        assert_eq!((closed.cursor, closed.weight, closed.waits.len()), (Some(15), 2, 3));
+        let closed = window.close(PATIENT, NOW, 11, &mut Encoder::default(), nothing);
+        assert_eq!((closed.cursor, closed.waits.len()), (Some(15), 3));
         assert!(closed.running.is_empty());
     }
 
@@ -192,7 +233,7 @@ mod tests {
         let mut window = Window::new(0);
         window.extend(vec![slot(1, &[1, 2]), slot(2, &[3])], 2);
         wait(&mut window, 1, 1);
-        let closed = window.close(Duration::ZERO, NOW, 0, nothing);
+        let closed = window.close(Duration::ZERO, NOW, 0, &mut Encoder::default(), nothing);
         assert_eq!(closed.cursor, Some(2));
         assert_eq!(closed.waits.iter().map(|row| row.id).collect::<Vec<_>>(), [1]);
         let running: Vec<_> = closed.running.iter().map(|row| (row.id, row.due_at, row.attempt)).collect();
@@ -203,9 +244,9 @@ mod tests {
     #[test]
     fn an_empty_window_is_as_far_as_the_log_was_read() {
         let mut window = Window::new(5);
-        assert_eq!(window.close(PATIENT, NOW, 5, nothing).cursor, None);
+        assert_eq!(window.close(PATIENT, NOW, 5, &mut Encoder::default(), nothing).cursor, None);
         window.extend(Vec::new(), 9);
-        assert_eq!(window.close(PATIENT, NOW, 5, nothing).cursor, Some(9));
+        assert_eq!(window.close(PATIENT, NOW, 5, &mut Encoder::default(), nothing).cursor, Some(9));
         assert!(window.oldest().is_none());
     }
 }

@@ -1,6 +1,9 @@
 //! What the data plane reads and writes: the one commit per batch, and the deliveries that wait.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use tributary_domain::{
@@ -10,6 +13,7 @@ use tributary_domain::{
 
 use crate::{
     Store, StoreError,
+    backlogs::{self, BacklogChanges},
     kept::{self, KeptEvent, Links},
     secrets,
     sleeping::{self, SleepChanges},
@@ -79,8 +83,8 @@ pub struct PendingRow {
     pub counted: Counted,
     /// The number of the attempt that is due, from 1.
     pub attempt: u32,
-    /// The event, encoded.
-    pub event: Vec<u8>,
+    /// The event, encoded; the rows of one event share it.
+    pub event: Arc<[u8]>,
 }
 
 /// Everything that one batch changes.
@@ -104,6 +108,8 @@ pub struct Batch {
     pub postponed: Vec<PendingRow>,
     /// Destinations that fell asleep or woke up.
     pub sleeping: SleepChanges,
+    /// What changed of the backlogs that are read apart from the rest of the log.
+    pub backlogs: BacklogChanges,
 }
 
 impl Batch {
@@ -115,6 +121,7 @@ impl Batch {
             && self.pending.is_empty()
             && self.postponed.is_empty()
             && self.sleeping.is_empty()
+            && self.backlogs.is_empty()
     }
 }
 
@@ -136,6 +143,7 @@ impl Store {
         insert_pending(&mut tx, &batch.pending).await?;
         postpone(&mut tx, &batch.postponed).await?;
         sleeping::write(&mut tx, &batch.sleeping).await?;
+        backlogs::write(&mut tx, &batch.backlogs).await?;
         if let Some((shard, seq)) = batch.cursor {
             sqlx::query(
                 "INSERT INTO cursors (shard, seq) VALUES ($1, $2) ON CONFLICT (shard) DO UPDATE SET seq = excluded.seq",
@@ -273,7 +281,7 @@ fn read_pending(lane: &str, row: &SqliteRow) -> Result<PendingRow, StoreError> {
         due_at: Timestamp(row.get(1)),
         counted: read_counted(row, 2)?,
         attempt: u32::try_from(row.get::<i64, _>(5)).unwrap_or(1),
-        event: row.get(6),
+        event: row.get::<&[u8], _>(6).into(),
     })
 }
 

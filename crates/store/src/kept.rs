@@ -1,6 +1,6 @@
 //! Failed and skipped deliveries are kept with their events, so that they can be made again.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use tributary_domain::{Timestamp, outcome::Outcome};
@@ -19,8 +19,8 @@ const ROWS_PER_STATEMENT: usize = 1_000;
 pub struct KeptEvent {
     /// Which one of the batch's ended deliveries.
     pub ended: usize,
-    /// The event, encoded.
-    pub event: Vec<u8>,
+    /// The event, encoded; those of one event share it.
+    pub event: Arc<[u8]>,
     /// The event's name.
     pub name: String,
     /// The event's device.
@@ -186,41 +186,73 @@ impl Store {
         Ok(sqlx::query("SELECT bytes FROM kept_total").fetch_one(&self.pool).await?.get(0))
     }
 
-    /// Drops kept deliveries that ended before `cutoff`, then the oldest ones until the rest has at most `most_bytes`.
-    /// Those that are being made again stay. A transaction drops a bounded number of them.
+    /// Drops kept deliveries that ended before `cutoff`, then, until the rest has at most `most_bytes`, the oldest ones of
+    /// the owner that has the most: nobody's are pushed out by another one's. Those that are being made again stay. A
+    /// transaction drops a bounded number of them.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn trim_kept(&self, cutoff: Timestamp, most_bytes: i64) -> Result<(), StoreError> {
-        loop {
-            let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-            let total: i64 = sqlx::query("SELECT bytes FROM kept_total").fetch_one(&mut *tx).await?.get(0);
-            let rows = sqlx::query(
-                "SELECT at, id, bytes FROM kept WHERE redelivery_id IS NULL ORDER BY at, id LIMIT $1",
-            )
-            .bind(i64::try_from(ROWS_PER_STATEMENT).unwrap_or(i64::MAX))
+        while self.drop_expired_kept(cutoff).await? == ROWS_PER_STATEMENT {}
+        while self.drop_largest_kept(most_bytes).await? > 0 {}
+        Ok(())
+    }
+
+    async fn drop_expired_kept(&self, cutoff: Timestamp) -> Result<usize, StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let rows = sqlx::query(
+            "SELECT id FROM kept WHERE redelivery_id IS NULL AND at < $1 ORDER BY at, id LIMIT $2",
+        )
+        .bind(cutoff.0)
+        .bind(i64::try_from(ROWS_PER_STATEMENT).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        drop_kept(&mut tx, &ids).await?;
+        tx.commit().await?;
+        Ok(ids.len())
+    }
+
+    /// Drops some of the owner that has the most, where all have more than `most_bytes`. Gives how many.
+    async fn drop_largest_kept(&self, most_bytes: i64) -> Result<usize, StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let total: i64 = sqlx::query("SELECT bytes FROM kept_total").fetch_one(&mut *tx).await?.get(0);
+        let mut over = total - most_bytes;
+        if over <= 0 {
+            return Ok(0);
+        }
+        let largest = sqlx::query("SELECT owner, bytes FROM kept_owners ORDER BY bytes DESC LIMIT 2")
             .fetch_all(&mut *tx)
             .await?;
-            let mut left = total;
-            let mut drop: Vec<i64> = Vec::new();
-            for row in &rows {
-                if row.get::<i64, _>(0) >= cutoff.0 && left <= most_bytes {
-                    break;
-                }
-                left -= row.get::<i64, _>(2);
-                drop.push(row.get(1));
+        let bytes = |at: usize| largest.get(at).map_or(0, |row| row.get::<i64, _>(1));
+        let Some(owner) = largest.first().map(|row| row.get::<String, _>(0)) else { return Ok(0) };
+        // No further down than to where the next one has as much: then it is that one's turn.
+        over = over.min((bytes(0) - bytes(1)).max(1));
+        let rows = sqlx::query(
+            "SELECT id, bytes FROM kept WHERE owner = $1 AND redelivery_id IS NULL ORDER BY at, id LIMIT $2",
+        )
+        .bind(owner)
+        .bind(i64::try_from(ROWS_PER_STATEMENT).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut ids: Vec<i64> = Vec::new();
+        for row in rows {
+            if over <= 0 {
+                break;
             }
-            if drop.is_empty() {
-                return Ok(());
-            }
-            sqlx::query("DELETE FROM kept WHERE id IN (SELECT value FROM json_each($1))")
-                .bind(serde_json::json!(drop).to_string())
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await?;
-            if drop.len() < ROWS_PER_STATEMENT {
-                return Ok(());
-            }
+            over -= row.get::<i64, _>(1);
+            ids.push(row.get(0));
         }
+        drop_kept(&mut tx, &ids).await?;
+        tx.commit().await?;
+        Ok(ids.len())
     }
+}
+
+async fn drop_kept(tx: &mut SqliteConnection, ids: &[i64]) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM kept WHERE id IN (SELECT value FROM json_each($1))")
+        .bind(serde_json::json!(ids).to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! resolved under that owner) as an argument. Writes of a use-case are one transaction each.
 
 pub mod audit;
+pub mod backlogs;
 mod clock;
 pub mod delivery;
 pub mod devices;

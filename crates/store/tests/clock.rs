@@ -17,7 +17,7 @@ async fn only_deliveries_that_are_due_too_late_are_brought_forward() {
         due_at: NOW.plus_ms(ms),
         counted: counted(&made, made.members[0]),
         attempt: 2,
-        event: vec![1],
+        event: [1].into(),
     };
     let pending = vec![row(1, -5), row(2, 60_000), row(3, 60_001), row(4, 3_600_000)];
     w.store.commit_batch(&Batch { pending, ..Batch::default() }).await.unwrap();

@@ -155,7 +155,7 @@ async fn waiting_deliveries_are_read_by_lane_in_the_order_in_which_they_are_due(
         due_at: NOW.plus_ms(due),
         counted: counted(&made, made.members[0]),
         attempt: 2,
-        event: vec![1, 2, 3],
+        event: [1, 2, 3].into(),
     };
     let rows = vec![row(1, "a", 30), row(2, "a", 10), row(3, "b", 5), row(4, "a", 10)];
     w.store.commit_batch(&Batch { pending: rows, ..Batch::default() }).await.unwrap();

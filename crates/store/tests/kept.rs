@@ -185,7 +185,7 @@ async fn disabling_keeps_what_waits_and_ends_runs() {
 fn kept_event(ended: usize) -> KeptEvent {
     KeptEvent {
         ended,
-        event: vec![7; 10],
+        event: [7; 10].into(),
         name: "door/front".to_owned(),
         device: "0123456789abcdef01234567".to_owned(),
         status: Some(503),

@@ -112,6 +112,14 @@ impl Address {
         place.map(Address::Fixed).map_err(|error| reader.error(URL, error)).ok()
     }
 
+    /// The address, where it is the same for all events.
+    pub(crate) fn fixed(&self) -> Option<&Place> {
+        match self {
+            Address::Fixed(place) => Some(place),
+            Address::Rendered(..) => None,
+        }
+    }
+
     /// The address for an event; the error is the text of a final error outcome.
     pub(crate) fn render(&self, variables: &Variables<'_>) -> Result<Place, String> {
         let wrong = |error: String| format!("{URL}: {error}");

@@ -83,6 +83,17 @@ pub trait Kind: Send + Sync {
 
 /// A compiled destination.
 pub trait Target: Send + Sync {
+    /// Where all its messages go, as `host:port`; `None` where that depends on the event, on secrets or on parameters.
+    fn fixed_destination(&self) -> Option<String> {
+        None
+    }
+    /// Where its message for these variables goes, as `host:port`.
+    ///
+    /// # Errors
+    /// The text of a final error outcome.
+    fn destination(&self, variables: &Variables<'_>) -> Result<String, String> {
+        self.render(variables).map(|message| message.destination)
+    }
     /// Builds what will be sent.
     ///
     /// # Errors

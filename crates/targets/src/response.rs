@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use tributary_domain::{hook_event, limits};
-use tributary_template::{Piece, RenderError, Scope, Var, json};
+use tributary_template::{Budget, Piece, RenderError, Scope, Var, json};
 
 use crate::{Reply, Variables, fields::Reader, json::JsonTemplate, text::Text, variables::is_predefined};
 
@@ -62,6 +62,11 @@ impl ResponseSettings {
     /// The same with a kind's own default topic, and data where there is no `responseTemplate`.
     pub(crate) fn with_own(self, own: OwnResponse) -> ResponseSettings {
         ResponseSettings { own: Some(own), ..self }
+    }
+
+    /// How much of a reply is read at most, in bytes.
+    pub fn reply_bytes(&self) -> usize {
+        limits::REPLY_BYTES
     }
 
     /// The events that a reply causes, as full names and data; none when it has no body.
@@ -170,6 +175,10 @@ impl Scope for ReplyScope<'_> {
             return self.event.lookup(name);
         }
         self.reply.lookup(name)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.event.budget()
     }
 }
 

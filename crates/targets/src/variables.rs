@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use tributary_domain::{Event, MemberId, ProductId, UserId, parameters::Parameters};
-use tributary_template::{Scope, Var, json};
+use tributary_template::{Budget, Scope, Var, json};
 
 /// Most names that [`Used`] notes.
 const USED_NAMES: usize = 1_000;
@@ -41,6 +41,7 @@ pub struct Variables<'a> {
     pub recipient: Option<MemberId>,
     data: OnceCell<Option<Value>>,
     used: Option<&'a RefCell<Used>>,
+    budget: Option<Budget>,
 }
 
 /// Which names the templates of a rendering needed, each by its whole path.
@@ -75,7 +76,24 @@ impl<'a> Variables<'a> {
             recipient: None,
             data: OnceCell::new(),
             used: None,
+            budget: None,
         }
+    }
+
+    /// The same with this many steps of work, and bytes of output, for all that is rendered with them.
+    #[must_use]
+    pub fn within(self, steps: usize, bytes: usize) -> Variables<'a> {
+        Variables { budget: Some(Budget::new(steps, bytes)), ..self }
+    }
+
+    /// The steps of work that are left.
+    pub fn steps_left(&self) -> usize {
+        self.budget.as_ref().map_or(usize::MAX, Budget::steps_left)
+    }
+
+    /// Whether something needed more work or output than there was room for.
+    pub fn is_over_budget(&self) -> bool {
+        self.budget.as_ref().is_some_and(Budget::is_over)
     }
 
     /// The same, noting which names are needed.
@@ -196,6 +214,10 @@ impl Scope for Variables<'_> {
             return Some(Var::Text(Cow::Borrowed(parameter)));
         }
         self.object()?.get(name).map(Var::Json)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
     }
 
     fn rendered(&self, path: &str, found: Option<&Var<'_>>) {

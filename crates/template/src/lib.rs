@@ -9,13 +9,14 @@
 //! What this crate never does: IO, waiting, lookups in anything but the scope it was given,
 //! rendering a value as a template.
 //!
-//! Everything that can grow has a limit: the constants below, and the caller's own limit on the
-//! output. Neither a template nor its data can make parsing or rendering run for long, recurse
+//! Everything that can grow has a limit: the constants below, the caller's own limit on the
+//! output, and a [`Budget`] for what several renderings cost together. Neither a template nor its data can make parsing or rendering run for long, recurse
 //! deeply, or panic.
 //!
 //! Modules in reading order: `program` (what a parsed template is), `parse`, `scope` (names and
-//! values), `render`, `escape`, `json` (how values are read and written).
+//! values), `budget`, `render`, `escape`, `json` (how values are read and written).
 
+mod budget;
 mod escape;
 pub mod json;
 mod parse;
@@ -25,6 +26,7 @@ mod scope;
 
 use std::fmt;
 
+pub use budget::Budget;
 pub use parse::ParseError;
 pub use render::{Piece, RenderError};
 pub use scope::{Scope, Var};
@@ -79,7 +81,7 @@ impl Template {
     ///
     /// # Errors
     /// [`RenderError::TooLong`] when more than `limit` bytes would be appended,
-    /// [`RenderError::TooMuchWork`] past [`MAX_RENDER_STEPS`].
+    /// [`RenderError::TooMuchWork`] past [`MAX_RENDER_STEPS`], [`RenderError::OverBudget`].
     pub fn render_into(&self, scope: &dyn Scope, out: &mut String, limit: usize) -> Result<(), RenderError> {
         let before = out.len();
         let result = render::render(&self.program, scope, Appender::new(out, limit));
@@ -94,7 +96,7 @@ impl Template {
     /// There is no limit on the output but the one that the sink sets, and [`MAX_RENDER_STEPS`].
     ///
     /// # Errors
-    /// What the sink returned, or [`RenderError::TooMuchWork`].
+    /// What the sink returned, [`RenderError::TooMuchWork`], or [`RenderError::OverBudget`].
     pub fn render_pieces(
         &self,
         scope: &dyn Scope,

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::escape::{escape, needs_escape};
 use crate::json;
 use crate::program::{Node, Path, Program};
@@ -37,11 +38,15 @@ pub enum RenderError {
         /// The limit, in steps.
         limit: usize,
     },
+    /// More work or output than is left of what several renderings may cost together.
+    #[error("rendering all texts of this delivery takes too much work or output; nest fewer lists, or send less")]
+    OverBudget,
 }
 
 /// Renders the whole program.
 pub(crate) fn render(program: &Program, scope: &dyn Scope, out: impl Output) -> Result<(), RenderError> {
-    let mut renderer = Renderer { program, scope, out, steps: Steps { left: MAX_RENDER_STEPS } };
+    let steps = Steps { left: MAX_RENDER_STEPS, shared: scope.budget() };
+    let mut renderer = Renderer { program, scope, out, steps };
     renderer.nodes(0..program.nodes().len(), None)
 }
 
@@ -164,18 +169,25 @@ impl<F: FnMut(&str) -> Result<(), RenderError>> io::Write for JsonWriter<'_, F> 
 }
 
 /// What is left of the work limit.
-struct Steps {
+struct Steps<'p> {
     left: usize,
+    shared: Option<&'p Budget>,
 }
 
-impl Steps {
+impl Steps<'_> {
     fn take(&mut self, steps: usize) -> Result<(), RenderError> {
+        if self.shared.is_some_and(|shared| !shared.take(steps)) {
+            return Err(RenderError::OverBudget);
+        }
         self.left =
             self.left.checked_sub(steps).ok_or(RenderError::TooMuchWork { limit: MAX_RENDER_STEPS })?;
         Ok(())
     }
 
     fn take_bytes(&mut self, bytes: usize) -> Result<(), RenderError> {
+        if self.shared.is_some_and(|shared| !shared.take_bytes(bytes)) {
+            return Err(RenderError::OverBudget);
+        }
         self.take(bytes / BYTES_PER_STEP)
     }
 }
@@ -190,7 +202,7 @@ struct Renderer<'p, O> {
     program: &'p Program,
     scope: &'p dyn Scope,
     out: O,
-    steps: Steps,
+    steps: Steps<'p>,
 }
 
 impl<'p, O: Output> Renderer<'p, O> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::json;
 use crate::program::{Part, list_index};
 
@@ -18,6 +19,11 @@ pub trait Scope {
     /// Told of every tag and section that is rendered: its whole path, and what it stands for there. For those who
     /// want to know which names a rendering needed.
     fn rendered(&self, _path: &str, _found: Option<&Var<'_>>) {}
+
+    /// What all renderings with these names may cost together; `None` = each has the whole limit for itself.
+    fn budget(&self) -> Option<&Budget> {
+        None
+    }
 }
 
 /// What a name stands for.

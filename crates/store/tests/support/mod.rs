@@ -99,7 +99,7 @@ impl World {
     /// Leaves a delivery of a member waiting.
     pub(crate) async fn wait(&self, id: i64, integration: &Integration, member: Member) {
         let counted = counted(integration, member);
-        let row = PendingRow { id, lane: "lane".into(), due_at: NOW, counted, attempt: 2, event: vec![1] };
+        let row = PendingRow { id, lane: "lane".into(), due_at: NOW, counted, attempt: 2, event: [1].into() };
         self.store.commit_batch(&Batch { pending: vec![row], ..Batch::default() }).await.unwrap();
     }
 

@@ -223,6 +223,14 @@ struct Amqp {
 }
 
 impl Target for Amqp {
+    fn fixed_destination(&self) -> Option<String> {
+        self.address.fixed().map(Place::destination)
+    }
+
+    fn destination(&self, variables: &Variables<'_>) -> Result<String, String> {
+        self.address.render(variables).map(|place| place.destination())
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let event = variables.event;
         let place = self.address.render(variables)?;

@@ -153,6 +153,10 @@ struct AzureIotHub {
 }
 
 impl Target for AzureIotHub {
+    fn fixed_destination(&self) -> Option<String> {
+        Some(self.service.endpoint.destination().to_owned())
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let event = variables.event;
         let mut body = json!({

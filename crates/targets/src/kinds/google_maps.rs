@@ -69,6 +69,10 @@ struct GoogleMaps {
 }
 
 impl Target for GoogleMaps {
+    fn fixed_destination(&self) -> Option<String> {
+        Some(self.service.endpoint.destination().to_owned())
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let seen = variables.object().and_then(observations);
         let body = seen.ok_or(

@@ -127,6 +127,10 @@ struct GooglePubSub {
 }
 
 impl Target for GooglePubSub {
+    fn fixed_destination(&self) -> Option<String> {
+        Some(self.service.endpoint.destination().to_owned())
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let credentials = self.account.render(variables)?;
         let body = json!({MESSAGES: [self.contents.message(variables)?]}).to_string();

@@ -294,6 +294,10 @@ struct Kafka {
 }
 
 impl Target for Kafka {
+    fn fixed_destination(&self) -> Option<String> {
+        Some(self.first.destination())
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let topic = rendered("topic", &self.topic, variables, TOPIC_BYTES)?;
         check_topic(&topic).map_err(|error| format!("topic: {error}"))?;

@@ -207,6 +207,14 @@ struct Mqtt {
 }
 
 impl Target for Mqtt {
+    fn fixed_destination(&self) -> Option<String> {
+        self.address.fixed().map(Place::destination)
+    }
+
+    fn destination(&self, variables: &Variables<'_>) -> Result<String, String> {
+        self.address.render(variables).map(|place| place.destination())
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let rendered = |field: &str, text: &Text, limit| {
             text.render(variables, limit).map_err(|error| format!("{field}: {error}"))

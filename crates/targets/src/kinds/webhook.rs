@@ -168,6 +168,14 @@ fn defaults_in_query(method: &str) -> bool {
 }
 
 impl Target for Webhook {
+    fn fixed_destination(&self) -> Option<String> {
+        self.address.fixed().map(|resolved| resolved.destination.clone())
+    }
+
+    fn destination(&self, variables: &Variables<'_>) -> Result<String, String> {
+        self.address.render(variables).map(|resolved| resolved.destination)
+    }
+
     fn render(&self, variables: &Variables<'_>) -> Result<Message, String> {
         let method = self.method.render(variables)?;
         let mut address = self.address.render(variables)?;

@@ -66,6 +66,14 @@ impl Address {
         checked.map_err(|error| reader.error(FIELD, error)).ok()
     }
 
+    /// The address, where it is the same for all events.
+    pub(super) fn fixed(&self) -> Option<&Resolved> {
+        match self {
+            Address::Fixed(resolved) => Some(resolved),
+            Address::Rendered(_) => None,
+        }
+    }
+
     /// The address for an event; the error is the text of a final error outcome.
     pub(super) fn render(&self, scope: &dyn Scope) -> Result<Resolved, String> {
         let template = match self {
