@@ -32,7 +32,11 @@ impl Control {
         let lanes = i64::try_from(self.pipeline.lanes()).unwrap_or(i64::MAX);
         gauge("tributary_lanes", "Destinations of which something is under way or remembered.", lanes);
         let bytes = i64::try_from(self.pipeline.bytes_under_way()).unwrap_or(i64::MAX);
-        gauge("tributary_delivery_bytes", "Memory that deliveries under way hold, as it is shared out.", bytes);
+        gauge(
+            "tributary_delivery_bytes",
+            "Memory that deliveries under way hold, as it is shared out.",
+            bytes,
+        );
         // A store that does not answer shows in /ready; the other figures are still worth having.
         if let Ok(pending) = self.store.pending_count().await {
             gauge("tributary_pending", "Deliveries in the pending table.", pending);

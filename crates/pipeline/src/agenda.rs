@@ -33,8 +33,10 @@ impl Agenda {
             Some((lane, before)) => (lane.clone(), Some(*before)),
             None => (Arc::from(lane), None),
         };
-        let owner: Arc<str> =
-            self.lanes.get_key_value(owner_of(&lane)).map_or_else(|| owner_of(&lane).into(), |(owner, _)| owner.clone());
+        let owner: Arc<str> = self
+            .lanes
+            .get_key_value(owner_of(&lane))
+            .map_or_else(|| owner_of(&lane).into(), |(owner, _)| owner.clone());
         let lanes = self.lanes.entry(owner.clone()).or_default();
         if let Some(before) = before {
             lanes.remove(&(before, lane.clone()));
@@ -124,7 +126,8 @@ mod tests {
         }
         agenda.wake("u:2|x", Timestamp(3));
         agenda.wake("redelivery/r", Timestamp(3));
-        let first: Vec<String> = (0..4).filter_map(|_| agenda.take(Timestamp(5))).map(|l| l.to_string()).collect();
+        let first: Vec<String> =
+            (0..4).filter_map(|_| agenda.take(Timestamp(5))).map(|l| l.to_string()).collect();
         assert_eq!(first, ["u:1|0000", "redelivery/r", "u:2|x", "u:1|0001"]);
     }
 

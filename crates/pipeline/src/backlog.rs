@@ -96,7 +96,8 @@ impl Backlogs {
             }
             // What the shard's reading has not come to yet is noted when it does.
             let last = one.until.map_or(cursor, |until| until.min(cursor));
-            let stretches = if last > one.cursor { VecDeque::from([(one.cursor + 1, last)]) } else { VecDeque::new() };
+            let stretches =
+                if last > one.cursor { VecDeque::from([(one.cursor + 1, last)]) } else { VecDeque::new() };
             backlogs.turns.push_back(one.id);
             backlogs.all.insert(
                 one.id,

@@ -334,7 +334,9 @@ impl Delivery {
         }
         let (result, shown) = (attempt.clone(), now);
         let made = self
-            .with_budget(route, event, move |route, variables| Ok(hook_events(route, variables, &result, shown)))
+            .with_budget(route, event, move |route, variables| {
+                Ok(hook_events(route, variables, &result, shown))
+            })
             .await;
         for hook_event in made.unwrap_or_default() {
             self.streams.show_hook(&hook_event);

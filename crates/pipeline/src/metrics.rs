@@ -145,7 +145,10 @@ impl Metrics {
         };
         let since = |at: &AtomicI64| match at.load(Ordering::Relaxed) {
             0 => 0.0,
-            #[expect(clippy::cast_precision_loss, reason = "a span of time in milliseconds is far below 2^52")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a span of time in milliseconds is far below 2^52"
+            )]
             at => (now.0 - at).max(0) as f64 / 1_000.0,
         };
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]

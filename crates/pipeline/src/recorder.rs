@@ -184,13 +184,7 @@ struct NextCommit {
 }
 
 impl NextCommit {
-    fn ended(
-        &mut self,
-        pending: Option<i64>,
-        finished: Finished,
-        metrics: &Metrics,
-        encoder: &mut Encoder,
-    ) {
+    fn ended(&mut self, pending: Option<i64>, finished: Finished, metrics: &Metrics, encoder: &mut Encoder) {
         metrics.outcome(finished.outcome);
         let (counted, outcome, at) = (finished.route.counted, finished.outcome, finished.at);
         let place = self.batch.ended.len();

@@ -114,7 +114,8 @@ impl Router {
         let mut head = self.log.head();
         let backlogs = Backlogs::restore(&stored, cursor);
         let told = Instant::now();
-        let mut reading = Reading { router: self, position: cursor, backlogs, matched: Vec::new(), told, shown: told };
+        let mut reading =
+            Reading { router: self, position: cursor, backlogs, matched: Vec::new(), told, shown: told };
         loop {
             head.mark_unchanged();
             if *stop.borrow() {
@@ -324,7 +325,9 @@ impl Reading {
         if backlog.page.is_empty() {
             let Some((after, last)) = backlog.next_stretch() else { return Some(false) };
             match self.router.log.read_after(after, READ_EVENTS, BACKLOG_READ_BYTES).await {
-                Ok(records) => backlog.page.extend(records.into_iter().take_while(|record| record.seq <= last)),
+                Ok(records) => {
+                    backlog.page.extend(records.into_iter().take_while(|record| record.seq <= last))
+                }
                 Err(error) => {
                     backlog.read = failed(error, after).await?;
                     return Some(true);
@@ -338,7 +341,8 @@ impl Reading {
         let mut dispatch = Dispatch::default();
         let mut room = true;
         while let Some(record) = backlog.page.pop_front() {
-            let source = Event::peek(&record.bytes).and_then(|(product, user, _)| RouteKey::of(product, user));
+            let source =
+                Event::peek(&record.bytes).and_then(|(product, user, _)| RouteKey::of(product, user));
             if source.is_some_and(|source| backlog.holds(source, record.seq))
                 && let Taken::NoRoom(owner) =
                     self.router.take(&record, Some(id), &mut self.matched, &mut dispatch)

@@ -3,11 +3,7 @@
 //! Only the recorder works with this, between its commits: so a row that is read here is neither being written nor
 //! being ended at the same moment.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tributary_domain::{
@@ -208,12 +204,7 @@ impl Waiting {
     }
 
     /// Puts a waiting delivery into its lane, with its integration as it is now. False when there is no room for it.
-    async fn submit_row(
-        &mut self,
-        row: &PendingRow,
-        lane: &Arc<str>,
-        unsent: &mut Unsent,
-    ) -> bool {
+    async fn submit_row(&mut self, row: &PendingRow, lane: &Arc<str>, unsent: &mut Unsent) -> bool {
         let event = match Event::decode(&row.event) {
             Ok(event) => Arc::new(event),
             Err(error) => {

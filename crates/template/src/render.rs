@@ -39,7 +39,9 @@ pub enum RenderError {
         limit: usize,
     },
     /// More work or output than is left of what several renderings may cost together.
-    #[error("rendering all texts of this delivery takes too much work or output; nest fewer lists, or send less")]
+    #[error(
+        "rendering all texts of this delivery takes too much work or output; nest fewer lists, or send less"
+    )]
     OverBudget,
 }
 

@@ -188,7 +188,14 @@ fn log_row(counted: Counted) -> LogRow {
 }
 
 fn waiting(id: i64, counted: Counted) -> PendingRow {
-    PendingRow { id, lane: "lane".into(), due_at: NOW.plus_ms(30_000), counted, attempt: 2, event: [1].into() }
+    PendingRow {
+        id,
+        lane: "lane".into(),
+        due_at: NOW.plus_ms(30_000),
+        counted,
+        attempt: 2,
+        event: [1].into(),
+    }
 }
 
 /// The control plane on this folder. Its clock stands still, so that nothing that waits becomes due.

@@ -59,9 +59,15 @@ async fn events_of_an_owner_take_no_more_than_a_share_of_the_queue() {
     let slow = Fleet::new(1, vec![Scripted::new("slow:80", 10)]);
     slow.targets[0].hang(true);
     let world = World::start(std::slice::from_ref(&slow)).await;
+    let mut most = 0;
     let accepted = world.publish(&slow, 6_000, 16_000).await;
-    world.until("the rest waits", || world.pipeline.metrics().render(now()).contains("tributary_backlogs 1")).await;
-    assert!(world.pipeline.queued_bytes() <= QUEUE_BYTES / 2);
+    world
+        .until("all of them are read", || {
+            most = most.max(world.pipeline.queued_bytes());
+            world.pipeline.metrics().render(now()).contains("tributary_unread_events 0\n")
+        })
+        .await;
+    assert!(most <= QUEUE_BYTES / 2, "{most} bytes at once");
     slow.targets[0].hang(false);
     world.until_counted(&slow, accepted.len()).await;
 }
@@ -72,5 +78,6 @@ async fn lanes_of_ever_new_destinations_are_forgotten() {
     let world = World::start(std::slice::from_ref(&many)).await;
     world.publish(&many, 5_000, 10).await;
     world.until_counted(&many, 5_000).await;
-    assert!(world.pipeline.lanes() <= 1_100, "{} lanes", world.pipeline.lanes());
+    // A bound of its own, and those that were in use when it was reached.
+    assert!(world.pipeline.lanes() <= 2_048, "{} lanes", world.pipeline.lanes());
 }

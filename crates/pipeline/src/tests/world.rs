@@ -12,14 +12,12 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tributary_domain::{
-    Event, EventId, IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId,
-    outcome::AttemptClass,
+    Event, EventId, IntegrationId, MemberId, Owner, ProductId, Timestamp, UserId, outcome::AttemptClass,
 };
 use tributary_store::{Store, Vault, delivery::Counted};
 use tributary_targets::{
     Attempt, BoxFuture, Clients, Message, ResponseSettings, Secrets, Settings as TargetSettings, Target,
-    Variables,
-    net::ClientSettings,
+    Variables, net::ClientSettings,
 };
 
 use crate::{
@@ -194,7 +192,9 @@ impl World {
     }
 
     async fn start_in(folder: tempfile::TempDir, fleets: &[Fleet], next: usize) -> World {
-        let store = Store::open(&folder.path().join("tributary.db"), Vault::new(&[7; 32])).await.expect("a store");
+        let store =
+            Store::open(&folder.path().join("tributary.db"), Vault::new(&[7; 32])).await.expect("a store");
+        keep_integrations(&folder, fleets);
         let log = EventLog::open(&folder.path().join("events.db"), LogOptions::default()).expect("a log");
         let routes = fleets.iter().flat_map(Fleet::routes).collect();
         let routes = Routes::of(store.clone(), TargetSettings::default(), routes);
@@ -207,8 +207,9 @@ impl World {
             now,
         };
         let clients = Clients::new(&client).expect("clients");
-        let pipeline =
-            Pipeline::start(store.clone(), log.clone(), routes, clients, settings).await.expect("a data plane");
+        let pipeline = Pipeline::start(store.clone(), log.clone(), routes, clients, settings)
+            .await
+            .expect("a data plane");
         World { folder, store, log, pipeline, fleets: fleets.to_vec(), next: AtomicUsize::new(next) }
     }
 
@@ -257,7 +258,8 @@ impl World {
 
     /// How many successes the history counts of a fleet's integrations; nothing else happens here.
     fn counted(&self, fleet: &Fleet) -> usize {
-        let db = rusqlite::Connection::open(self.folder.path().join("tributary.db")).expect("the store's file");
+        let db =
+            rusqlite::Connection::open(self.folder.path().join("tributary.db")).expect("the store's file");
         let sql = "SELECT COALESCE(SUM(success), 0), COALESCE(SUM(error + skipped), 0) FROM counters WHERE product_id = ?1";
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let (success, other): (i64, i64) = db.query_row(sql, [fleet.product.0], row).expect("counts");
@@ -287,6 +289,21 @@ impl World {
         }
         begun.elapsed()
     }
+}
+
+/// History is counted for integrations that the store knows.
+fn keep_integrations(folder: &tempfile::TempDir, fleets: &[Fleet]) {
+    let mut db = rusqlite::Connection::open(folder.path().join("tributary.db")).expect("the store's file");
+    let rows = db.transaction().expect("a transaction");
+    for fleet in fleets {
+        for at in 0..fleet.targets.len() {
+            let sql = "INSERT OR IGNORE INTO integrations (id, owner, integration_type, event, disabled, sandbox, config,
+                       created_at, updated_at) VALUES (?1, ?2, 'Webhook', 'e', 0, 0, '{\"v\":1,\"config\":{}}', 0, 0)";
+            let id = fleet.counted(at).integration.to_string();
+            rows.execute(sql, (id, fleet.owner.to_string())).expect("a row");
+        }
+    }
+    rows.commit().expect("committed");
 }
 
 pub(super) fn now() -> Timestamp {
