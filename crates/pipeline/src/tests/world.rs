@@ -198,7 +198,8 @@ impl World {
         let log = EventLog::open(&folder.path().join("events.db"), LogOptions::default()).expect("a log");
         let routes = fleets.iter().flat_map(Fleet::routes).collect();
         let routes = Routes::of(store.clone(), TargetSettings::default(), routes);
-        let client = ClientSettings { timeout: PATIENCE, addresses: Arc::default() };
+        let client =
+            ClientSettings { timeout: PATIENCE, addresses: Arc::default(), ..ClientSettings::default() };
         let settings = Settings {
             retry_delays_ms: vec![50],
             lane_concurrency: 64,
