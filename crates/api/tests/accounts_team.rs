@@ -254,7 +254,8 @@ async fn an_api_user_that_manages_the_team_gives_no_more_than_it_has() {
         (json!({"username": person.username, "role": "Administrator"}), 403),
         (json!({"friendly_name": "x", "scopes": ["devices:import"]}), 403),
         (json!({"friendly_name": "x", "scopes": ["devices:list", "teams.users:list"]}), 201),
-        (json!({"username": person.username, "role": "Developer"}), 201),
+        (json!({"username": person.username, "role": "Developer"}), 403),
+        (json!({"username": person.username, "role": "View-only"}), 201),
     ] {
         assert_eq!(app.post(&robot.token, &team, body.clone()).await.0, status, "{body}");
     }

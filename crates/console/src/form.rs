@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use crate::{
     Console,
     error::{PageError, sentence},
-    session::{Session, is_same_origin},
+    session::{Session, is_ours, is_same_origin},
 };
 
 /// The field, and the header of requests that a script makes, with the text against forged requests.
@@ -127,6 +127,10 @@ impl FromRequest<Console> for Signed {
         let bytes = Bytes::from_request(request, console).await.map_err(|_| PageError::too_large())?;
         let fields = Fields::read(&bytes);
         let Some(session) = session else {
+            // A form of another site comes without the cookie: it must not wait for somebody to sign in and send it.
+            if !is_ours(&headers) {
+                return Err(PageError::forged());
+            }
             return Err(PageError::signed_out_while_writing(&headers, path, fields));
         };
         let header = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());

@@ -72,10 +72,23 @@ pub(crate) fn set_cookie(headers: &HeaderMap, token: &str, seconds: i64) -> Opti
 
 /// Whether a request that writes comes from a page of ours, as far as the browser tells.
 pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text(header::ORIGIN), text(header::HOST)) {
-        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, told)| told == host),
-        _ => true,
+    told_origin(headers).unwrap_or(true)
+}
+
+/// Whether the browser tells that a request comes from a page of ours.
+pub(crate) fn is_ours(headers: &HeaderMap) -> bool {
+    told_origin(headers).unwrap_or(false)
+}
+
+/// `None` when the browser tells nothing, as old ones and programs do.
+fn told_origin(headers: &HeaderMap) -> Option<bool> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let site = text("sec-fetch-site").map(|site| site == "same-origin");
+    let (origin, host) = (text("origin"), text("host").unwrap_or_default());
+    let origin = origin.map(|origin| origin.split_once("://").is_some_and(|(_, told)| told == host));
+    match (site, origin) {
+        (Some(site), Some(origin)) => Some(site && origin),
+        (one, other) => one.or(other),
     }
 }
 
@@ -99,11 +112,19 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "tributary.example:8080".parse().unwrap());
         assert!(is_same_origin(&headers));
+        assert!(!is_ours(&headers), "nothing is told");
         headers.insert(header::ORIGIN, "https://tributary.example:8080".parse().unwrap());
-        assert!(is_same_origin(&headers));
+        assert!(is_same_origin(&headers) && is_ours(&headers));
+        for (site, same) in
+            [("same-origin", true), ("same-site", false), ("cross-site", false), ("none", false)]
+        {
+            headers.insert("sec-fetch-site", site.parse().unwrap());
+            assert_eq!((is_same_origin(&headers), is_ours(&headers)), (same, same), "{site}");
+        }
+        headers.remove("sec-fetch-site");
         for other in ["https://evil.example", "null", "http://tributary.example"] {
             headers.insert(header::ORIGIN, other.parse().unwrap());
-            assert!(!is_same_origin(&headers), "{other}");
+            assert!(!is_same_origin(&headers) && !is_ours(&headers), "{other}");
         }
     }
 

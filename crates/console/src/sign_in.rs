@@ -12,6 +12,7 @@ use axum::{
 };
 use serde::Deserialize;
 use tributary_control::{Error, accounts::NewUser, tokens::SESSION_SECONDS};
+use url::Url;
 
 use crate::{
     Console,
@@ -54,6 +55,28 @@ struct GoOn {
     next: String,
     csrf: String,
     kept: Vec<(String, String)>,
+    /// The fields as they are shown.
+    shown: Vec<(String, String)>,
+}
+
+impl GoOn {
+    fn new(next: String, csrf: String, kept: Vec<(String, String)>) -> GoOn {
+        let filled = kept.iter().filter(|(_, value)| !value.is_empty());
+        let shown = filled.map(|(name, value)| (name.clone(), Self::shown(name, value))).collect();
+        GoOn { next, csrf, kept, shown }
+    }
+
+    /// A value as far as a screen may show it: enough to see what is about to be sent.
+    fn shown(name: &str, value: &str) -> String {
+        /// Characters of one value.
+        const CHARS: usize = 2_000;
+        let name = name.to_ascii_lowercase();
+        if ["value", "password", "secret", "token", "key"].iter().any(|end| name.ends_with(end)) {
+            return "••••••".to_owned();
+        }
+        let more = if value.chars().nth(CHARS).is_some() { "…" } else { "" };
+        value.chars().take(CHARS).collect::<String>() + more
+    }
 }
 
 /// The first page of a new server.
@@ -70,6 +93,8 @@ struct NextPage {
     next: String,
 }
 
+/// Stands for our own address, which does not matter here.
+const OURS: &str = "http://tributary.invalid";
 /// Names of kept fields begin with this, so that they cannot be taken for the sign-in's own.
 const KEPT: &str = "kept.";
 
@@ -88,10 +113,14 @@ async fn show(Query(query): Query<NextPage>) -> Result<Html<String>, PageError> 
     render(&SignIn { next: query.next, ..SignIn::default() })
 }
 
-/// Only a path of ours: never another server, however it is written.
+/// Only a path of ours: never another server, however it is written. Browsers leave out tabs and line breaks, and read a
+/// backslash as a slash.
 fn own_path(next: &str) -> &str {
-    let own = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
-    if own { next } else { "/" }
+    let plain = next.starts_with('/') && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let parsed = OURS.parse::<Url>().and_then(|ours| Ok((ours.join(next)?, ours)));
+    let stays =
+        parsed.is_ok_and(|(there, ours)| there.origin() == ours.origin() && !there.path().starts_with("//"));
+    if plain && stays { next } else { "/" }
 }
 
 fn address(info: Option<ConnectInfo<SocketAddr>>) -> Option<IpAddr> {
@@ -120,7 +149,7 @@ async fn sign_in(
     match console.start_session(username, password, from).await {
         Ok(token) if kept.is_empty() => signed_in(&headers, &token, Redirect::to(&next).into_response()),
         Ok(token) => {
-            let page = GoOn { next, csrf: session::csrf_of(&token), kept };
+            let page = GoOn::new(next, session::csrf_of(&token), kept);
             signed_in(&headers, &token, render(&page)?.into_response())
         }
         Err(error @ (Error::Refused { .. } | Error::TooMany { .. } | Error::Invalid { .. })) => {
@@ -198,10 +227,50 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_goes_on_after_signing_in_is_shown_first() {
+        let kept = [("username", "mallory"), ("role", "Administrator"), ("value", "hush"), ("empty", "")];
+        let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let page = GoOn::new("/orgs/acme/team".to_owned(), String::new(), kept).render().unwrap_or_default();
+        let visible: String = page.lines().filter(|line| !line.contains("hidden")).collect();
+        for word in ["/orgs/acme/team", "mallory", "Administrator"] {
+            assert!(visible.contains(word), "{word}");
+        }
+        assert!(!visible.contains("hush") && !visible.contains("empty"));
+    }
+
+    #[test]
     fn after_signing_in_nobody_is_sent_to_another_server() {
         assert_eq!(own_path("/orgs/acme?x=1"), "/orgs/acme?x=1");
-        for elsewhere in ["", "//evil.example", "https://evil.example", "/\\evil.example", "orgs"] {
-            assert_eq!(own_path(elsewhere), "/", "{elsewhere}");
+        assert_eq!(
+            own_path("/sandbox/events?prefix=a%2Fb&x=%0A#there"),
+            "/sandbox/events?prefix=a%2Fb&x=%0A#there"
+        );
+        for elsewhere in [
+            "",
+            "//evil.example",
+            "///evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "orgs",
+            " //evil.example",
+            "/./\\evil.example",
+            "/.//evil.example",
+            "/a/..//evil.example",
+            "/ü",
+            "/a b",
+        ] {
+            assert_eq!(own_path(elsewhere), "/", "{elsewhere:?}");
+        }
+        for control in (0..0x21).chain([0x7f]).map(char::from) {
+            for elsewhere in [
+                format!("/{control}/evil.example"),
+                format!("{control}//evil.example"),
+                format!("/x{control}"),
+            ] {
+                assert_eq!(own_path(&elsewhere), "/", "{elsewhere:?}");
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ impl Control {
     ) -> Result<Vec<String>, Error> {
         let place = self.place_to_write(actor, key, Action::UpdateIntegration).await?;
         let stored = self.find_integration(&place, id).await?.integration;
-        let Checked { config, products, .. } = self.check_draft(&place, body, Some(&stored)).await?;
+        let Checked { config, products, .. } = self.check_draft(&place, body, Some(&stored), None).await?;
         let (new, old) = (normal_of(&config, NameCounts::Yes), normal_of(&stored.config, NameCounts::Yes));
         let mut changed: Vec<String> = new.differences(&old).into_iter().map(str::to_owned).collect();
         if let Some(mut products) = products {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 use tributary_domain::{
-    FieldError, ProductId,
+    FieldError, MemberId, ProductId,
     account::Product,
     draft::{self, DEFAULT_TYPE, Level},
     integration::{Config, Integration},
@@ -14,7 +14,7 @@ use tributary_domain::{
 use tributary_targets::kinds;
 
 use crate::{
-    Control, Error,
+    Control, Error, kept,
     parameters::check_declared,
     place::{Place, not_a_product, too_many_products},
     signing,
@@ -32,18 +32,27 @@ pub(crate) struct Checked {
 
 impl Control {
     /// Checks a body against everything that can be wrong with it. `stored` is the integration that it replaces.
+    /// With `separated` it becomes this member's own.
     pub(crate) async fn check_draft(
         &self,
         place: &Place,
         body: Map<String, Value>,
         stored: Option<&Integration>,
+        separated: Option<MemberId>,
     ) -> Result<Checked, Error> {
         let default_type = stored.map_or(DEFAULT_TYPE, |stored| stored.text("integration_type"));
         let mut draft = draft::read(body, place.level(), default_type, &kinds::known_names());
         let mut errors = draft.errors;
         let stored_config = stored.map(|stored| &stored.config);
-        let made = signing::complete(&mut draft.config, stored_config, self.sources.random);
-        let unmasked = sensitive::keep(&mut draft.config, stored_config);
+        let masks = sensitive::masks(&draft.config);
+        let mut unmasked = sensitive::keep(&mut draft.config, stored_config);
+        // A new destination gets a secret of its own for signing, and each other value has to be entered again.
+        let moved = stored.is_some_and(|stored| kept::moves(stored, &draft.config, separated));
+        let signed_before = stored_config.filter(|_| !moved);
+        let made = signing::complete(&mut draft.config, signed_before, self.sources.random);
+        if moved {
+            unmasked.extend(sensitive::moved(&masks));
+        }
         let parameters = check_declared(&mut draft.config);
         let target = self.check_target(&mut draft.config);
         for error in unmasked.into_iter().chain(parameters).chain(target) {

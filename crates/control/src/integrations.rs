@@ -124,7 +124,7 @@ impl Control {
         body: Map<String, Value>,
     ) -> Result<View, Error> {
         let place = self.place_to_write(actor, key, Action::CreateIntegration).await?;
-        let Checked { config, products, made } = self.check_draft(&place, body, None).await?;
+        let Checked { config, products, made } = self.check_draft(&place, body, None, None).await?;
         let products = match &place {
             Place::Sandbox(_) => Vec::new(),
             Place::Product(product) => vec![product.id],
@@ -177,7 +177,10 @@ impl Control {
             }
             self.must_be_expected(expected, &old).await?;
             let Checked { config, products, made } =
-                self.check_draft(&place, body.clone(), Some(&old)).await?;
+                self.check_draft(&place, body.clone(), Some(&old), None).await?;
+            if let Some(products) = &products {
+                self.may_list(actor, key, &old, products).await?;
+            }
             let members = products.map(|products| self.new_members(&products));
             let only = member.map(|member| member.id);
             let (owner, seen) = (place.owner(), Seen::of(&old));
@@ -200,6 +203,24 @@ impl Control {
             }
         }
         Err(changed_meanwhile())
+    }
+
+    /// Whether the actor may make these the products of an integration: to add and to remove some asks for the right to
+    /// do that by itself.
+    async fn may_list(
+        &self,
+        actor: &Actor,
+        key: PlaceKey<'_>,
+        old: &Integration,
+        products: &[ProductId],
+    ) -> Result<(), Error> {
+        if products.iter().any(|id| old.members.iter().all(|member| member.product != *id)) {
+            self.place(actor, key, Action::CreateIntegration).await?;
+        }
+        if old.members.iter().any(|member| !products.contains(&member.product)) {
+            self.place(actor, key, Action::RemoveIntegration).await?;
+        }
+        Ok(())
     }
 
     /// Deletes an integration: in an organization for all its products, in a product for this one alone.

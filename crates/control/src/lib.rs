@@ -19,6 +19,7 @@ mod fields;
 pub mod history;
 pub mod integrations;
 pub mod invitations;
+mod kept;
 pub mod kinds;
 pub mod listing;
 pub mod merging;

@@ -67,6 +67,8 @@ impl Control {
         body: &Map<String, Value>,
     ) -> Result<View, Error> {
         let place = self.place_to_write(actor, PlaceKey::Org(org), Action::UpdateIntegration).await?;
+        // Those that are merged are gone afterwards.
+        self.place(actor, PlaceKey::Org(org), Action::RemoveIntegration).await?;
         for _ in 0..ATTEMPTS {
             let into = self.find_integration(&place, id).await?.integration;
             let ids = read_from(body, into.id)?;

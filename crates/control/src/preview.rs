@@ -133,13 +133,20 @@ impl Control {
     ) -> Result<Preview, Error> {
         let place = self.place_to_write(actor, key, Action::UpdateIntegration).await?;
         let mut request = Request::read(body)?;
+        if matches!(request.source, Source::Last(_)) {
+            // It shows events of the place.
+            self.place(actor, key, Action::GetEvents).await?;
+        }
         let old = match &request.id {
             Some(id) => Some(self.find_integration(&place, id).await?),
             None => None,
         };
         let only = request.take_products(old.is_some(), place.level());
         let stored = old.as_ref().map(|found| &found.integration);
-        let Checked { mut config, products, .. } = self.check_draft(&place, request.config, stored).await?;
+        let separated = old.as_ref().and_then(|found| found.member.filter(|_| found.integration.is_shared()));
+        let separated = separated.map(|member| member.id);
+        let Checked { mut config, products, .. } =
+            self.check_draft(&place, request.config, stored, separated).await?;
         let mut overrides = stored.map(|stored| stored.overrides.clone()).unwrap_or_default();
         if let Some(Found { integration: shared, member: Some(member) }) = &old
             && shared.is_shared()

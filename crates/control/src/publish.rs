@@ -85,6 +85,7 @@ impl Control {
     /// A wrong field, a missing scope, or [`Error::Unavailable`] when it cannot be stored.
     pub async fn publish_sandbox(&self, actor: &Actor, new: NewEvent) -> Result<(), Error> {
         self.sandbox(actor, Action::SendEvents)?;
+        actor.may_send_as(None).map_err(Error::Forbidden)?;
         if new.as_device_id.is_some() {
             return Err(Error::field(
                 "as_device_id",
@@ -101,7 +102,7 @@ impl Control {
     /// As [`Control::publish_sandbox`], and when the product is not the caller's to publish in.
     pub async fn publish_product(&self, actor: &Actor, product: &str, new: NewEvent) -> Result<(), Error> {
         let product = self.product(actor, product, Action::SendEvents).await?;
-        let origin = self.origin(&product, new.as_device_id.as_deref()).await?;
+        let origin = self.origin(actor, &product, new.as_device_id.as_deref()).await?;
         self.accept(&[self.incoming(new, origin)]).await
     }
 
@@ -111,6 +112,7 @@ impl Control {
     /// As [`Control::publish_sandbox`].
     pub async fn publish_org(&self, actor: &Actor, org: &str, new: NewEvent) -> Result<(), Error> {
         let org = self.org(actor, org, Action::SendEvents).await?;
+        actor.may_send_as(None).map_err(Error::Forbidden)?;
         if new.as_device_id.is_some() {
             return Err(Error::field(
                 "as_device_id",
@@ -143,8 +145,8 @@ impl Control {
         let mut results = Vec::with_capacity(lines.len());
         for line in lines {
             let origin = match &line {
-                Ok(new) => self.origin(&product, new.as_device_id.as_deref()).await,
-                Err(_) => self.origin(&product, None).await,
+                Ok(new) => self.origin(actor, &product, new.as_device_id.as_deref()).await,
+                Err(_) => self.origin(actor, &product, None).await,
             };
             results.push(match (line, origin) {
                 (Ok(new), Ok(origin)) => {
@@ -158,7 +160,13 @@ impl Control {
         Ok(results)
     }
 
-    async fn origin(&self, product: &Product, as_device_id: Option<&str>) -> Result<Origin, Error> {
+    async fn origin(
+        &self,
+        actor: &Actor,
+        product: &Product,
+        as_device_id: Option<&str>,
+    ) -> Result<Origin, Error> {
+        actor.may_send_as(as_device_id.and_then(|id| id.parse().ok())).map_err(Error::Forbidden)?;
         let org = match product.owner {
             Owner::Org(id) => Some(id),
             Owner::User(_) => None,

@@ -19,6 +19,7 @@ use crate::{
     Control, Error,
     drafting::Checked,
     integrations::View,
+    kept,
     parameters::{read_overrides, take_overrides},
     place::{ATTEMPTS, Found, PlaceKey, changed_meanwhile, no_integration, not_shared, refusal},
     signing,
@@ -40,7 +41,7 @@ impl Control {
         mut body: Map<String, Value>,
     ) -> Result<View, Error> {
         if let Some(given) = take_overrides(&mut body)? {
-            return self.override_parameters(actor, org, id, product, &given).await;
+            return self.override_parameters(actor, org, id, product, (&given, &body)).await;
         }
         let place = self.place_to_write(actor, PlaceKey::Org(org), Action::CreateIntegration).await?;
         let found = self.find_integration(&place, id).await?;
@@ -59,7 +60,7 @@ impl Control {
         org: &str,
         id: &str,
         product: &str,
-        given: &Map<String, Value>,
+        (given, body): (&Map<String, Value>, &Map<String, Value>),
     ) -> Result<View, Error> {
         let place = self.place_to_write(actor, PlaceKey::Org(org), Action::UpdateIntegration).await?;
         let key = product;
@@ -73,6 +74,7 @@ impl Control {
             let stored = member.and_then(|member| old.overrides_of(member.id));
             let overrides = read_overrides(given, &old, stored)?;
             let member = member.unwrap_or_else(|| self.new_members(&[product.id])[0]);
+            kept::check_overrides(&old, member.id, &overrides, body)?;
             let (seen, by) = (Seen::of(&old), self.by(actor));
             match self.store.override_parameters(place.owner(), seen, member, &overrides, by).await? {
                 Ok(now) => {
@@ -132,7 +134,7 @@ impl Control {
                 return Err(not_shared());
             }
             let Checked { mut config, made, .. } =
-                self.check_draft(&place, body.clone(), Some(&shared)).await?;
+                self.check_draft(&place, body.clone(), Some(&shared), Some(member.id)).await?;
             parameters::inherit(&mut config, &shared.config);
             if normal_of(&config, NameCounts::Yes) == normal_of(&shared.config, NameCounts::Yes) {
                 return Err(Error::refused(

@@ -168,6 +168,7 @@ pub enum Added {
 /// A team that the actor may act on, and what the actor is to it.
 pub(crate) struct Team {
     pub(crate) of: TeamOf,
+    /// Of a token that is limited to scopes: as an API user, whoever has it.
     pub(crate) standing: Standing,
 }
 
@@ -323,6 +324,7 @@ impl Control {
                 (TeamOf::Product(product.id, product.owner), standing)
             }
         };
+        let standing = if actor.scopes.is_some() { Standing::ApiUser } else { standing };
         Ok(Team { of, standing })
     }
 
@@ -341,10 +343,15 @@ impl Team {
                 "role",
                 "a product's team has no owner; its owner is who the product belongs to",
             )),
-            (Role::Administrator | Role::Owner, _, Standing::ApiUser) => {
-                Err(Error::Forbidden("an API user cannot make somebody an administrator".to_owned()))
+            // From Developer on a role may do what no scope lets an API user do, such as writing secrets.
+            (role, _, Standing::ApiUser) if !role.only_looks() => Err(Error::Forbidden(format!(
+                "an API user gives no role that may do more than look, such as {}",
+                role.as_str()
+            ))),
+            (role, _, Standing::Member(own)) if role > own => {
+                Err(Error::Forbidden(format!("your role is {}; you cannot give a higher one", own.as_str())))
             }
-            (Role::Owner, _, standing) => only_owners(standing),
+            (_, _, Standing::Stranger) => Err(Error::not_found("team")),
             _ => Ok(()),
         }
     }
@@ -371,10 +378,7 @@ fn only_owners(standing: Standing) -> Result<(), Error> {
 /// An API user that manages a team gives no more than it has.
 fn may_grant(actor: &Actor, scopes: &[Scope]) -> Result<(), Error> {
     let Some(own) = &actor.scopes else { return Ok(()) };
-    let covered = |wanted: &Scope| {
-        let group = wanted.as_str().rsplit_once(':').map(|(group, _)| format!("{group}:*"));
-        own.iter().any(|scope| scope == wanted || Some(scope.as_str()) == group.as_deref())
-    };
+    let covered = |wanted: &Scope| own.iter().any(|scope| scope.includes(wanted));
     match scopes.iter().find(|scope| !covered(scope)) {
         None => Ok(()),
         Some(scope) => Err(Error::Forbidden(format!("this needs the scope {} itself", scope.as_str()))),

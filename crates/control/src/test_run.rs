@@ -99,11 +99,13 @@ impl Control {
             published_at: self.now(),
             version: None,
         };
-        let attempt = self.pipeline.test(Arc::new(route), event).await;
+        let route = Arc::new(route);
+        let attempt = self.pipeline.test(route.clone(), event).await;
+        let mask = route.compiled.mask();
         Ok(match attempt.error {
-            Some(error) => TestResult::Failed(error),
+            Some(error) => TestResult::Failed(mask.error(&error)),
             None => {
-                let text = attempt.reply.map(|reply| reply.text().into_owned());
+                let text = attempt.reply.map(|reply| mask.reply_text(&reply));
                 TestResult::Passed(text.filter(|text| !text.is_empty()))
             }
         })

@@ -15,6 +15,7 @@ use tributary_targets::{Settings, kinds, variables::is_predefined};
 use crate::{
     Control, Error,
     integrations::View,
+    kept,
     newest::{Newest, Paged},
     place::{ATTEMPTS, Found, PlaceKey, changed_meanwhile, refusal, shared_integration},
 };
@@ -86,6 +87,7 @@ impl Control {
                 return Err(shared_integration(&old));
             }
             let (row, config) = self.version_of(&old, version).await?;
+            kept::check_restored(&old, &config)?;
             self.must_still_be_valid(place.owner(), &row, &config).await?;
             let (seen, only) = (Seen::of(&old), member.map(|member| member.id));
             let chosen = (row.version, &config);

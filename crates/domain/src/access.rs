@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::ids::UserId;
+use crate::ids::{DeviceId, UserId};
 
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,24 @@ pub struct Actor {
     pub username: String,
     /// What its token is limited to: `None` for a person's token, the granted scopes for an API user's.
     pub scopes: Option<Vec<Scope>>,
+}
+
+impl Actor {
+    /// Whether it may publish as this device, or as none.
+    ///
+    /// # Errors
+    /// What it may do instead.
+    pub fn may_send_as(&self, device: Option<DeviceId>) -> Result<(), String> {
+        let Some(scopes) = &self.scopes else { return Ok(()) };
+        let mut senders = scopes.iter().filter(|scope| scope.covers(Action::SendEvents)).map(Scope::device);
+        match senders.any(|only| only.is_none() || only == device) {
+            true => Ok(()),
+            false => {
+                Err("this token publishes only as the device that its scope names; give as_device_id"
+                    .to_owned())
+            }
+        }
+    }
 }
 
 /// A team member's role, in rising order: each may do what the ones before it may.
@@ -34,6 +52,11 @@ impl Role {
     /// All roles in rising order.
     pub const ALL: [Role; 5] =
         [Role::ViewOnly, Role::Support, Role::Developer, Role::Administrator, Role::Owner];
+
+    /// Whether it may do nothing but look.
+    pub fn only_looks(self) -> bool {
+        Action::ALL.iter().all(|action| action.role() == Role::ViewOnly || action.role() > self)
+    }
 
     /// The name used in the API.
     pub fn as_str(self) -> &'static str {
@@ -139,7 +162,10 @@ actions! {
     ReadAudit: Administrator, "";
 }
 
-/// A scope that was granted to an API user, e.g. `integrations:list` or `teams.users:*`.
+/// The scope that may be limited to a device: `events:send:0123456789abcdef01234567`.
+const OF_DEVICE: &str = "events:send:";
+
+/// A scope that was granted to an API user, e.g. `integrations:list`, `teams.users:*` or `events:send:` and a device's id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(String);
 
@@ -151,6 +177,10 @@ pub struct UnknownScope(pub String);
 impl FromStr for Scope {
     type Err = UnknownScope;
     fn from_str(text: &str) -> Result<Scope, UnknownScope> {
+        if let Some(device) = text.strip_prefix(OF_DEVICE) {
+            let device = device.parse::<DeviceId>().map_err(|_| UnknownScope(text.to_owned()))?;
+            return Ok(Scope(format!("{OF_DEVICE}{device}")));
+        }
         let known = Action::ALL.iter().any(|a| a.scope() == text) || text == "teams.users:*";
         if known && !text.is_empty() {
             Ok(Scope(text.to_owned()))
@@ -166,10 +196,22 @@ impl Scope {
         &self.0
     }
 
+    /// The only device for which it is meant, if it is limited to one.
+    pub fn device(&self) -> Option<DeviceId> {
+        self.0.strip_prefix(OF_DEVICE)?.parse().ok()
+    }
+
+    /// Whether who has this one may grant the other.
+    pub fn includes(&self, other: &Scope) -> bool {
+        self == other
+            || self.0.strip_suffix('*').is_some_and(|group| other.0.starts_with(group))
+            || (self.0 == Action::SendEvents.scope() && other.device().is_some())
+    }
+
     fn covers(&self, action: Action) -> bool {
         match self.0.strip_suffix('*') {
             Some(group) => action.scope().starts_with(group),
-            None => self.0 == action.scope(),
+            None => self.0 == action.scope() || (action == Action::SendEvents && self.device().is_some()),
         }
     }
 }
@@ -274,6 +316,44 @@ mod tests {
             assert_eq!(allowed, action.scope().starts_with("teams.users:"), "{action:?}");
         }
         for unknown in ["", "*", "integrations:*", "integrations:fly", "Integrations:list"] {
+            assert!(unknown.parse::<Scope>().is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_scope_for_one_device_lets_nothing_but_that_device_speak() {
+        let (one, other) = ("0123456789abcdef01234567", "0123456789abcdef01234568");
+        let id = |text: &str| Some(text.parse::<DeviceId>().unwrap());
+        let scope = |text: &str| text.parse::<Scope>().unwrap();
+        let limited = scope(&format!("events:send:{}", one.to_uppercase()));
+        assert_eq!((limited.as_str(), limited.device()), (&*format!("events:send:{one}"), id(one)));
+        for action in Action::ALL.iter().copied() {
+            let allowed =
+                allows(Standing::ApiUser, Some(std::slice::from_ref(&limited)), action) == Access::Allowed;
+            assert_eq!(allowed, action == Action::SendEvents, "{action:?}");
+        }
+        let actor =
+            |scopes: Option<Vec<Scope>>| Actor { user: UserId([1; 12]), username: String::new(), scopes };
+        let may = |scopes: &[&Scope], device| {
+            actor(Some(scopes.iter().map(|s| (*s).clone()).collect())).may_send_as(device).is_ok()
+        };
+        let all = scope("events:send");
+        for (scopes, of_one, of_other, of_none) in [
+            (vec![&limited], true, false, false),
+            (vec![&all], true, true, true),
+            (vec![&limited, &all], true, true, true),
+        ] {
+            assert_eq!(
+                (may(&scopes, id(one)), may(&scopes, id(other)), may(&scopes, None)),
+                (of_one, of_other, of_none)
+            );
+        }
+        assert!(!may(&[&scope("events:get")], id(one)) && actor(None).may_send_as(None).is_ok());
+        assert!(all.includes(&limited) && limited.includes(&limited) && !limited.includes(&all));
+        assert!(!limited.includes(&scope(&format!("events:send:{other}"))));
+        for unknown in
+            ["events:send:", "events:send:*", "events:send:1", "events:get:0123456789abcdef01234567"]
+        {
             assert!(unknown.parse::<Scope>().is_err(), "{unknown}");
         }
     }

@@ -30,14 +30,68 @@ const SIGNING: [&str; 2] = ["secret", "previous_secret"];
 /// Sensitive values by place, as a JSON pointer (RFC 6901).
 pub type Sealed = BTreeMap<String, Value>;
 
-/// Whether the value of a header with this name is sensitive: `Authorization` and its like, `X-…-Key`, `X-…-Token` or
-/// `X-…-Secret`, and the names that services use for their keys without `X-` (`DD-API-KEY`, `apikey`), in any case.
+/// How the name of a header ends whose value is sensitive, without `-` and `_`.
+const HEADER_ENDS: [&str; 20] = [
+    "authorization",
+    "authentication",
+    "cookie",
+    "password",
+    "passwd",
+    "passphrase",
+    "token",
+    "secret",
+    "credential",
+    "credentials",
+    "jwt",
+    "apikey",
+    "appkey",
+    "accesskey",
+    "accountkey",
+    "authkey",
+    "masterkey",
+    "projectkey",
+    "secretkey",
+    "subscriptionkey",
+];
+/// The same for an entry of `query`. A `key` alone is as often the name of a measurement.
+const QUERY_ENDS: [&str; 15] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "token",
+    "secret",
+    "credential",
+    "jwt",
+    "apikey",
+    "appkey",
+    "accesskey",
+    "authkey",
+    "functionskey",
+    "secretkey",
+    "subscriptionkey",
+    "signature",
+];
+
+/// A name without what spellings differ in: `Api_Key`, `api-key` and `apiKey` are one.
+fn folded(name: &str) -> String {
+    let kept = name.trim().chars().filter(|c| !matches!(c, '-' | '_'));
+    kept.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Whether the value of a header with this name is sensitive: `Authorization` and its like, `X-Auth`, `X-…-Key`,
+/// `X-…-Token` or `X-…-Secret`, and the names that services use for their keys without `X-` (`DD-API-KEY`, `apikey`,
+/// `Ocp-Apim-Subscription-Key`), in any case.
 pub fn is_sensitive_header(name: &str) -> bool {
-    let name = name.trim().to_ascii_lowercase();
-    let named = ["authorization", "proxy-authorization", "cookie", "apikey", "password"]
-        .contains(&name.as_str())
-        || ["api-key", "project-key", "-token", "-secret"].iter().any(|end| name.ends_with(end));
-    named || (name.starts_with("x-") && ["key", "token", "secret"].iter().any(|end| name.ends_with(end)))
+    let lower = name.trim().to_ascii_lowercase();
+    let own = lower.starts_with("x-") && ["key", "-auth", "-pass"].iter().any(|end| lower.ends_with(end));
+    let folded = folded(name);
+    own || HEADER_ENDS.iter().any(|end| folded.ends_with(end))
+}
+
+/// Whether the value of a parameter of an address with this name is sensitive: `api_key`, `access_token` and their like.
+pub fn is_sensitive_query(name: &str) -> bool {
+    let folded = folded(name);
+    folded == "sig" || QUERY_ENDS.iter().any(|end| folded.ends_with(end))
 }
 
 /// Whether a parameter of this name is sensitive.
@@ -53,6 +107,7 @@ fn is_sensitive(field: &str, key: Option<&str>) -> bool {
         ("tls", Some(key)) => key == "key",
         ("signing", Some(key)) => SIGNING.contains(&key),
         ("headers", Some(key)) => is_sensitive_header(key),
+        ("query", Some(key)) => is_sensitive_query(key),
         ("parameters", Some(key)) => is_sensitive_parameter(key),
         _ => false,
     }
@@ -125,6 +180,35 @@ pub fn keep(config: &mut Config, stored: Option<&Config>) -> Vec<FieldError> {
     errors
 }
 
+/// An error for each of these places of which the stored value must not be kept: it was entered for another destination.
+pub fn moved<'a>(places: impl IntoIterator<Item = &'a String>) -> Vec<FieldError> {
+    let error = |place: &String| {
+        let text = "the stored value is kept only while scheme, host and port stay the same; enter it again";
+        FieldError::new(dotted(place), text)
+    };
+    places.into_iter().map(error).collect()
+}
+
+/// The places in which a request sends a mask.
+pub fn masks(config: &Config) -> Vec<String> {
+    let (_, sensitive) = split(config);
+    let masks = sensitive.into_iter().filter(|(_, value)| value.as_str() == Some(MASK));
+    masks.map(|(place, _)| place).collect()
+}
+
+/// Whether a sensitive value is no secret itself: it has none but tags, as in `Bearer {{{TOKEN}}}`.
+pub fn only_refers(value: &Value) -> bool {
+    let Some(text) = value.as_str() else { return value.is_null() };
+    let mut rest = text;
+    let mut plain = String::new();
+    while let Some((before, tag)) = rest.split_once("{{") {
+        plain.push_str(before);
+        rest = tag.split_once("}}").map_or("", |(_, after)| after).trim_start_matches('}');
+    }
+    plain.push_str(rest);
+    ["", "bearer", "basic", "token", "apikey", "key"].contains(&&*plain.trim().to_ascii_lowercase())
+}
+
 /// A pointer as the name of a field: `/headers/Authorization` is `headers.Authorization`.
 fn dotted(place: &str) -> String {
     place.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
@@ -186,8 +270,22 @@ mod tests {
                 json!({"headers": {"Idempotency-Key": "a", "X-Keyboard": "b"}}),
             ),
             (
-                json!({"json": {"api_key": "a"}, "query": {"token": "b"}}),
-                json!({"json": {"api_key": "a"}, "query": {"token": "b"}}),
+                json!({"json": {"api_key": "a"}, "form": {"token": "b"}}),
+                json!({"json": {"api_key": "a"}, "form": {"token": "b"}}),
+            ),
+            (
+                json!({"query": {"api_key": "a", "apiKey": "b", "access_token": "c", "sig": "d", "key": "e", "tokens": 1}}),
+                json!({"query": {"api_key": MASK, "apiKey": MASK, "access_token": MASK, "sig": MASK, "key": "e", "tokens": 1}}),
+            ),
+            (
+                json!({"headers": {
+                    "Ocp-Apim-Subscription-Key": "a", "X-Auth": "b", "X-Authorization": "c", "X-Auth-Password": "d",
+                    "DD_API_KEY": "e", "Proxy-Authorization": "f", "Authority": "g", "X-Author": "h", "Routing-Key": "i"
+                }}),
+                json!({"headers": {
+                    "Ocp-Apim-Subscription-Key": MASK, "X-Auth": MASK, "X-Authorization": MASK, "X-Auth-Password": MASK,
+                    "DD_API_KEY": MASK, "Proxy-Authorization": MASK, "Authority": "g", "X-Author": "h", "Routing-Key": "i"
+                }}),
             ),
             (json!({"auth": "text", "headers": ["x"]}), json!({"auth": "text", "headers": ["x"]})),
             (json!({"headers": {"Authorization": {"odd": 1}}}), json!({"headers": {"Authorization": MASK}})),

@@ -1,6 +1,6 @@
 //! Compiling an integration: from its stored configuration to what runs it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tributary_domain::{
     MemberId, Owner, ProductId, UserId,
@@ -12,6 +12,7 @@ use tributary_store::delivery::Counted;
 use tributary_targets::{Secrets, Settings, Target, kinds, sending::Sending};
 
 use crate::{
+    mask::Masker,
     pace::Pacer,
     routes::{Route, RouteKey},
 };
@@ -28,6 +29,8 @@ pub struct Compiled {
     pub parameters: Parameters,
     /// Values that no log may show.
     pub sensitive: Vec<String>,
+    /// What hides them; made when it is first needed.
+    mask: OnceLock<Masker>,
     /// The limits that it sets for its deliveries.
     pub pacer: Option<Arc<Pacer>>,
     /// Its own waits before further attempts, in milliseconds.
@@ -45,7 +48,28 @@ impl Compiled {
         let parameters = declared(&integration.config);
         let (used_secrets, sensitive) = secrets_in(&*target, &secrets, &parameters);
         let retry_delays_ms = Sending::of(&integration.config).retry_delays_ms;
-        Compiled { target, secrets, used_secrets, parameters, sensitive, pacer, retry_delays_ms }
+        let mask = OnceLock::new();
+        Compiled { target, secrets, used_secrets, parameters, sensitive, mask, pacer, retry_delays_ms }
+    }
+
+    /// Of a target alone.
+    #[cfg(test)]
+    pub(crate) fn of_target(target: Arc<dyn Target>) -> Compiled {
+        Compiled {
+            target,
+            secrets: Arc::default(),
+            used_secrets: Vec::new(),
+            parameters: Parameters::default(),
+            sensitive: Vec::new(),
+            mask: OnceLock::new(),
+            pacer: None,
+            retry_delays_ms: None,
+        }
+    }
+
+    /// What hides its sensitive values.
+    pub fn mask(&self) -> &Masker {
+        self.mask.get_or_init(|| Masker::new(&self.sensitive))
     }
 
     /// The same with other secrets: its target knows none of them.
@@ -57,6 +81,7 @@ impl Compiled {
             used_secrets,
             parameters: self.parameters.clone(),
             sensitive,
+            mask: OnceLock::new(),
             pacer: self.pacer.clone(),
             retry_delays_ms: self.retry_delays_ms.clone(),
         }
@@ -78,6 +103,7 @@ impl Compiled {
             used_secrets: self.used_secrets.clone(),
             parameters,
             sensitive,
+            mask: OnceLock::new(),
             pacer: self.pacer.clone(),
             retry_delays_ms: self.retry_delays_ms.clone(),
         }

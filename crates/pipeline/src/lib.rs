@@ -14,6 +14,7 @@ pub mod compiled;
 pub mod delivery;
 pub mod ingest;
 pub mod lanes;
+pub mod mask;
 pub mod metrics;
 pub mod outcome;
 pub mod pace;

@@ -10,7 +10,7 @@ use tributary_targets::{Message, Used, net::added_headers};
 use crate::{
     Pipeline, Route, RouteKey,
     delivery::{Delivery, RENDER_BYTES},
-    outcome::Masker,
+    mask::Masker,
     share::Part,
 };
 
@@ -72,15 +72,17 @@ impl Mask {
     pub fn request(&self, rendered: &Rendered) -> Value {
         let mut shown = self.0.request(&rendered.message);
         shown["body_bytes"] = rendered.message.body.len().into();
-        let added =
-            rendered.added.iter().map(|(name, value)| ((*name).to_owned(), self.0.text(value).into()));
+        let added = rendered
+            .added
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Value::from(&*self.0.text(value))));
         shown["added_by_http"] = Value::Object(added.collect());
         shown
     }
 
     /// A text, such as that of an error.
     pub fn text(&self, text: &str) -> String {
-        self.0.text(text)
+        self.0.error(text)
     }
 }
 

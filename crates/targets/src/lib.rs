@@ -6,6 +6,7 @@
 
 pub mod aws;
 mod broker;
+pub mod destination;
 mod fields;
 mod gather;
 pub mod google_account;

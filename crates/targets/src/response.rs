@@ -1,7 +1,5 @@
 //! How a destination's reply, or an error, becomes events (contract 4.3).
 
-use std::borrow::Cow;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use tributary_domain::{hook_event, limits};
@@ -69,12 +67,25 @@ impl ResponseSettings {
         limits::REPLY_BYTES
     }
 
+    /// Whether events have other names than the usual ones.
+    pub fn names_topics(&self) -> bool {
+        self.topic.is_some() || self.error_topic.is_some()
+    }
+
     /// The events that a reply causes, as full names and data; none when it has no body.
     ///
     /// `sandbox` chooses the default topic. The data is at most the first 100 KB of the reply, as [`Reply::text`] reads
     /// it, unless its bytes are published as a data URL. Where a template cannot be applied to a reply that is long or
     /// not whole, an error event says so: the beginning of it would be of no use to a device.
-    pub fn events(&self, variables: &Variables<'_>, sandbox: bool, reply: &Reply) -> Vec<(String, String)> {
+    ///
+    /// `hide` takes sensitive values out of a text; its flag says that the text may have been cut.
+    pub fn events(
+        &self,
+        variables: &Variables<'_>,
+        sandbox: bool,
+        reply: &Reply,
+        hide: &dyn Fn(&str, bool) -> String,
+    ) -> Vec<(String, String)> {
         if reply.body.is_empty() {
             return Vec::new();
         }
@@ -91,12 +102,17 @@ impl ResponseSettings {
             },
             None => self.own.and_then(|own| (own.data)(&reply.body)),
         };
+        let cut = rendered.is_none() && reply.body.len() >= limits::REPLY_BYTES;
         let data = match rendered {
             _ if self.data_url => {
-                Cow::Owned(data_url(reply, rendered.as_ref().map_or(&reply.body, String::as_bytes)))
+                let body = rendered.as_ref().map_or(&reply.body[..], String::as_bytes);
+                match std::str::from_utf8(body) {
+                    Ok(text) => data_url(reply, hide(text, cut).as_bytes()),
+                    Err(_) => hide(&data_url(reply, body), cut),
+                }
             }
-            Some(rendered) => Cow::Owned(rendered),
-            None => reply.text(),
+            Some(rendered) => hide(&rendered, cut),
+            None => hide(&reply.text(), cut),
         };
         if self.unchunked {
             let whole = &data[..data.floor_char_boundary(limits::REPLY_BYTES)];
@@ -171,10 +187,12 @@ struct ReplyScope<'a> {
 
 impl Scope for ReplyScope<'_> {
     fn lookup(&self, name: &str) -> Option<Var<'_>> {
-        if is_predefined(name) || self.event.secrets.0.contains_key(name) {
-            return self.event.lookup(name);
-        }
-        self.reply.lookup(name)
+        self.fixed(name).or_else(|| self.reply.lookup(name))
+    }
+
+    fn fixed(&self, name: &str) -> Option<Var<'_>> {
+        let known = is_predefined(name) || self.event.secrets.0.contains_key(name);
+        if known { self.event.fixed(name) } else { None }
     }
 
     fn budget(&self) -> Option<&Budget> {

@@ -126,6 +126,13 @@ impl<'a> Variables<'a> {
             .as_ref()
     }
 
+    /// What no data of a device can replace: a predefined name, a secret or a parameter.
+    fn own(&self, name: &str) -> Option<Cow<'_, str>> {
+        let secret = || self.secrets.0.get(name);
+        let parameter = || self.parameters?.get(name);
+        self.predefined(name).or_else(|| secret().or_else(parameter).map(|text| Cow::Borrowed(text.as_str())))
+    }
+
     fn event_json(&self) -> String {
         let mut object = serde_json::Map::new();
         object.insert("event".into(), (&*self.event.name).into());
@@ -144,7 +151,7 @@ impl<'a> Variables<'a> {
             "PARTICLE_PUBLISHED_AT" | "SPARK_PUBLISHED_AT" => self.event.published_at.to_string().into(),
             "PARTICLE_EVENT_ID" => self.event.id.to_string().into(),
             "PARTICLE_EVENT_JSON" => self.event_json().into(),
-            "PARTICLE_EVENT_BASE64" => BASE64.encode(self.data()).into(),
+            "PARTICLE_EVENT_BASE64" => BASE64.encode(self.event_json()).into(),
             "PRODUCT_ID" => shown(self.product.map(|id| id.to_string())),
             "PRODUCT_USER_ID" => shown(self.product_user.map(|id| id.to_string())),
             "PRODUCT_VERSION" => shown(self.event.version.map(|v| v.to_string())),
@@ -204,16 +211,11 @@ impl Scope for Origins<'_> {
 
 impl Scope for Variables<'_> {
     fn lookup(&self, name: &str) -> Option<Var<'_>> {
-        if let Some(text) = self.predefined(name) {
-            return Some(Var::Text(text));
-        }
-        if let Some(secret) = self.secrets.0.get(name) {
-            return Some(Var::Text(Cow::Borrowed(secret)));
-        }
-        if let Some(parameter) = self.parameters.and_then(|parameters| parameters.get(name)) {
-            return Some(Var::Text(Cow::Borrowed(parameter)));
-        }
-        self.object()?.get(name).map(Var::Json)
+        self.fixed(name).or_else(|| self.object()?.get(name).map(Var::Json))
+    }
+
+    fn fixed(&self, name: &str) -> Option<Var<'_>> {
+        self.own(name).map(Var::Text)
     }
 
     fn budget(&self) -> Option<&Budget> {
@@ -232,6 +234,81 @@ impl Scope for Variables<'_> {
             *known = was.max(*known);
         } else if used.0.len() < USED_NAMES && !path.is_empty() {
             used.0.insert(path.to_owned(), was);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tributary_domain::Timestamp;
+    use tributary_template::Template;
+
+    use super::*;
+    use crate::test_support::event;
+
+    fn render(source: &str, data: &str) -> String {
+        let mut event = event(data);
+        event.published_at = Timestamp(0);
+        let secrets = Secrets([("REGION_HOST".into(), "eu.example".into())].into());
+        let parameters = Parameters::from([("SITE".into(), "one".into())]);
+        let variables =
+            Variables::new(&event, Some(ProductId(7)), None, &secrets).with_parameters(&parameters);
+        let mut out = String::new();
+        Template::parse(source).unwrap().render_into(&variables, &mut out, 100_000).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_device_forges_no_name_in_any_section() {
+        const NAMES: [&str; 17] = [
+            "PARTICLE_DEVICE_ID",
+            "PARTICLE_EVENT_NAME",
+            "PARTICLE_EVENT_VALUE",
+            "PARTICLE_PUBLISHED_AT",
+            "PARTICLE_EVENT_ID",
+            "PARTICLE_EVENT_JSON",
+            "PARTICLE_EVENT_BASE64",
+            "SPARK_CORE_ID",
+            "SPARK_EVENT_NAME",
+            "SPARK_EVENT_VALUE",
+            "SPARK_PUBLISHED_AT",
+            "PRODUCT_ID",
+            "PRODUCT_USER_ID",
+            "PRODUCT_VERSION",
+            "REGION_HOST",
+            "SITE",
+            "OTHER",
+        ];
+        for name in NAMES {
+            let forged = serde_json::json!({name: "forged", "in": {name: "forged"}});
+            let data = serde_json::json!({"list": [forged], "one": forged, name: "forged"}).to_string();
+            let tag = format!("{{{{{{{name}}}}}}}");
+            let plain = render(&tag, &data);
+            for around in ["list", "one"] {
+                let inside = render(
+                    &format!("{{{{#{around}}}}}{tag}{{{{#in}}}}{tag}{{{{/in}}}}{{{{/{around}}}}}"),
+                    &data,
+                );
+                assert_eq!(inside, plain.repeat(2), "{name} in {around}");
+            }
+            assert_eq!(plain == "forged", name == "OTHER", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_whole_event_is_there_as_json_and_as_base64_of_the_same() {
+        for data in ["", "text", "{\"a\":\"ß\\n\"}"] {
+            let json = render("{{{PARTICLE_EVENT_JSON}}}", data);
+            let decoded = BASE64.decode(render("{{{PARTICLE_EVENT_BASE64}}}", data)).unwrap();
+            assert_eq!(String::from_utf8(decoded).unwrap(), json);
+            let parsed: Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(
+                (&parsed["data"], &parsed["published_at"]),
+                (&data.into(), &"1970-01-01T00:00:00.000Z".into())
+            );
+            assert!(parsed["event"].is_string() && parsed["coreid"].is_string());
         }
     }
 }

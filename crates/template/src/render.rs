@@ -266,8 +266,8 @@ impl<'p, O: Output> Renderer<'p, O> {
         Ok(())
     }
 
-    /// The first part of a path is searched from the innermost section outwards, and in the scope
-    /// at last; the others only in what the one before gave.
+    /// The first part of a path is what the scope says that it is everywhere, else it is searched from the innermost
+    /// section outwards, and in the scope at last; the others only in what the one before gave.
     fn resolve<'c>(&mut self, path: Path, top: Option<&Context<'c>>) -> Result<Option<Var<'c>>, RenderError>
     where
         'p: 'c,
@@ -277,7 +277,7 @@ impl<'p, O: Output> Renderer<'p, O> {
             return Ok(top.map_or_else(|| self.scope.lookup("."), |context| Some(context.item.to_var())));
         };
         let mut context = top;
-        let mut found = None;
+        let mut found = top.and_then(|_| self.scope.fixed(first.name));
         while let (None, Some(here)) = (&found, context) {
             self.steps.take(1)?;
             found = here.item.member(first).map(Var::Json);
@@ -285,10 +285,10 @@ impl<'p, O: Output> Renderer<'p, O> {
         }
         if found.is_none() {
             found = self.scope.lookup(first.name);
-            if let Some(Var::Text(Cow::Owned(text))) = &found {
-                // Made for this lookup, so it is work even when it is not rendered.
-                self.steps.take_bytes(text.len())?;
-            }
+        }
+        if let Some(Var::Text(Cow::Owned(text))) = &found {
+            // Made for this lookup, so it is work even when it is not rendered.
+            self.steps.take_bytes(text.len())?;
         }
         for part in parts {
             found = match found {

@@ -16,6 +16,11 @@ pub trait Scope {
     /// A lookup may happen many times in one rendering, so it should be cheap.
     fn lookup(&self, name: &str) -> Option<Var<'_>>;
 
+    /// What `name` stands for everywhere, also in a section whose own value has a member of that name.
+    fn fixed(&self, _name: &str) -> Option<Var<'_>> {
+        None
+    }
+
     /// Told of every tag and section that is rendered: its whole path, and what it stands for there. For those who
     /// want to know which names a rendering needed.
     fn rendered(&self, _path: &str, _found: Option<&Var<'_>>) {}

@@ -163,6 +163,48 @@ fn texts_of_a_scope_are_values_and_sections() {
     }
 }
 
+/// JSON in which some names are fixed.
+struct Fixed<'a>(&'a Value);
+
+impl Scope for Fixed<'_> {
+    fn lookup(&self, name: &str) -> Option<Var<'_>> {
+        self.fixed(name).or_else(|| self.0.lookup(name))
+    }
+
+    fn fixed(&self, name: &str) -> Option<Var<'_>> {
+        match name {
+            "ID" => Some(Var::Text(Cow::Borrowed("own"))),
+            "NONE" => Some(Var::Text(Cow::Borrowed(""))),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_fixed_name_is_the_same_in_every_section() {
+    let forged = json!({"ID": "forged", "NONE": "forged", "k": "v"});
+    let data = json!({
+        "ID": "forged", "l": [forged, {"ID": {"a": "forged"}}], "o": {"ID": "forged", "i": {"ID": ["forged"]}},
+        "NONE": "forged", "t": "text"
+    });
+    for (source, expected) in [
+        ("{{ID}}{{NONE}}", "own"),
+        ("{{#l}}{{ID}}{{NONE}}{{k}};{{/l}}", "ownv;own;"),
+        ("{{#l}}{{ID.a}}{{ID.0}}{{/l}}", ""),
+        ("{{#o}}{{#i}}{{{ID}}}{{&ID}}{{#ID}}{{.}}{{/ID}}{{/i}}{{/o}}", "ownownown"),
+        ("{{#o}}{{=<% %>=}}<%ID%><%{ID}%><%#i%><%ID%><%/i%><%/o%>", "ownownown"),
+        ("{{#o}}{{#NONE}}forged{{/NONE}}{{^NONE}}none{{/NONE}}{{/o}}", "none"),
+        ("{{#t}}{{ID}}{{.}}{{/t}}", "owntext"),
+        ("{{#ID}}{{ID}}{{#o}}{{ID}}{{/o}}{{/ID}}", "ownown"),
+        // Who names the place in the data means it.
+        ("{{o.ID}}{{#l}}{{k}}{{/l}}", "forgedv"),
+    ] {
+        let mut out = String::new();
+        Template::parse(source).unwrap().render_into(&Fixed(&data), &mut out, 100).unwrap();
+        assert_eq!(out, expected, "{source}");
+    }
+}
+
 #[test]
 fn variables_are_the_first_parts_each_once_in_order() {
     let source = "{{b.c}}{{{A_KEY}}}{{#l.0}}{{.}}{{&x}}{{b}}{{/l.0}}{{^n}}{{/n}}{{! c }}";

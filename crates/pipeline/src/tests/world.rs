@@ -16,7 +16,7 @@ use tributary_domain::{
 };
 use tributary_store::{Store, Vault, delivery::Counted};
 use tributary_targets::{
-    Attempt, BoxFuture, Clients, Message, ResponseSettings, Secrets, Settings as TargetSettings, Target,
+    Attempt, BoxFuture, Clients, Message, ResponseSettings, Settings as TargetSettings, Target,
     Variables, net::ClientSettings,
 };
 
@@ -153,15 +153,7 @@ impl Fleet {
 
     fn routes(&self) -> Vec<(RouteKey, Route)> {
         let route = |(at, target): (usize, &Arc<Scripted>)| {
-            let compiled = Compiled {
-                target: target.clone(),
-                secrets: Arc::new(Secrets::default()),
-                used_secrets: Vec::new(),
-                parameters: Default::default(),
-                sensitive: Vec::new(),
-                pacer: None,
-                retry_delays_ms: None,
-            };
+            let compiled = Compiled::of_target(target.clone());
             let route = Route {
                 counted: self.counted(at),
                 owner: self.owner,

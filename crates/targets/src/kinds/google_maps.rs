@@ -245,13 +245,16 @@ mod tests {
         let target = compile(&json!({"event": "door", "api_key": "k3y"}));
         let expected = |name: &str, data: &str| vec![(name.to_owned(), data.to_owned())];
         for sandbox in [true, false] {
-            let events = target.response().events(&variables, sandbox, &reply);
+            let events = target.response().events(&variables, sandbox, &reply, &|text, _| text.to_owned());
             assert_eq!(events, expected("hook-response/door/front/d1/0", "51.5,-0.12,1200.25"));
         }
         let named = compile(&json!({
             "event": "door", "api_key": "k3y", "responseTopic": "at", "responseTemplate": "{{location.lat}}"
         }));
-        assert_eq!(named.response().events(&variables, true, &reply), expected("at/0", "51.5"));
+        assert_eq!(
+            named.response().events(&variables, true, &reply, &|text, _| text.to_owned()),
+            expected("at/0", "51.5")
+        );
     }
 
     #[test]

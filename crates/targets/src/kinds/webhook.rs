@@ -12,10 +12,13 @@ mod payload;
 mod signing;
 pub(crate) mod tls;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES};
+use serde_json::Value;
+use tributary_domain::{
+    FieldError, integration::Config, limits::RENDERED_BYTES, sensitive::is_sensitive_query,
+};
 
 use self::{
     address::Address, defaults::Defaults, headers::Headers, method::Method, pairs::Pairs, payload::Payload,
@@ -24,7 +27,10 @@ use self::{
 use super::{check_common, field, flag};
 use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
-    fields::Reader, net::OwnTls, net::Reading, net::Via,
+    fields::{Reader, scalar},
+    net::OwnTls,
+    net::Reading,
+    net::Via,
 };
 
 /// `User-Agent` of every request that does not name another.
@@ -110,6 +116,7 @@ impl Webhook {
         let method = Method::read(&mut reader);
         let payload = Payload::read(&mut reader);
         let query = Pairs::read(&mut reader, "query").unwrap_or_default();
+        sensitive.extend(sensitive_query(config));
         let headers = Headers::read(&mut reader, &mut sensitive);
         let defaults = if reader.flag("noDefaults", false) { Defaults::NONE } else { Defaults::ALL };
         let (via, tls) = tls::read(&mut reader, &mut sensitive);
@@ -237,6 +244,13 @@ impl Target for Webhook {
     fn sensitive_values(&self) -> &[String] {
         &self.sensitive
     }
+}
+
+/// The values of `query` that logs must not show: those that are written out.
+fn sensitive_query(config: &Config) -> impl Iterator<Item = String> {
+    let entries = config.get("query").and_then(Value::as_object).into_iter().flatten();
+    let sensitive = entries.filter(|(name, _)| is_sensitive_query(name));
+    sensitive.filter_map(|(_, value)| scalar(value).map(Cow::into_owned)).filter(|text| !text.contains("{{"))
 }
 
 #[cfg(test)]
@@ -503,7 +517,7 @@ mod tests {
     fn what_cannot_be_built_is_a_final_error() {
         let error = |config| render(config, DATA).unwrap_err();
         assert_snapshot!(error(json!({"headers": {"X-A": "{{{crlf}}}"}})), @"headers.X-A: must not have line breaks or other control characters");
-        assert_snapshot!(error(json!({"headers": {"{{{text}}}": "x"}})), @r#"headers: "a \"b\" & <c>" is not the name of a header"#);
+        assert_snapshot!(error(json!({"headers": {"{{{text}}}": "x"}})), @"headers: a rendered name is not the name of a header");
         assert_snapshot!(error(json!({"headers": {"Ho{{missing}}st": "x"}})), @r#"headers: "Host" is set by the server itself"#);
         assert_snapshot!(error(json!({"url": "https://{{{text}}}/"})), @"url: a value in the host may only have letters, digits, '.', '-' and '_'; HOST:PORT is taken from parameters and secrets alone");
         assert_snapshot!(error(json!({"url": "{{{kind}}}"})), @"url: must be an http or https address");

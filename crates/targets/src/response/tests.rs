@@ -17,6 +17,10 @@ fn settings(config: Value) -> ResponseSettings {
     settings
 }
 
+fn shown(text: &str, _cut: bool) -> String {
+    text.to_owned()
+}
+
 fn reply(body: impl Into<Bytes>) -> Reply {
     Reply {
         status: 200,
@@ -29,7 +33,7 @@ fn reply(body: impl Into<Bytes>) -> Reply {
 fn events(config: Value, reply: &Reply) -> Vec<(String, String)> {
     let event = event(r#"{"t":21,"only_event":"x"}"#);
     let secrets = Secrets([("KEY".into(), "hush".into())].into());
-    settings(config).events(&Variables::new(&event, None, None, &secrets), false, reply)
+    settings(config).events(&Variables::new(&event, None, None, &secrets), false, reply, &shown)
 }
 
 fn one(config: Value, body: &str) -> String {
@@ -42,8 +46,9 @@ fn one(config: Value, body: &str) -> String {
 fn topics_are_the_defaults_or_rendered_on_one_line_and_always_end_with_a_number() {
     let event = event(r#"{"room":"a\nevent: b","long":"äääääääääääääääääääääääääää"}"#);
     let variables = Variables::new(&event, None, None, no_secrets());
-    let name =
-        |config: Value, sandbox| settings(config).events(&variables, sandbox, &reply("x"))[0].0.clone();
+    let name = |config: Value, sandbox| {
+        settings(config).events(&variables, sandbox, &reply("x"), &shown)[0].0.clone()
+    };
     assert_eq!(name(json!({}), true), "hook-response/door/front/0");
     assert_eq!(name(json!({}), false), "d1/hook-response/door/front/0");
     assert_eq!(

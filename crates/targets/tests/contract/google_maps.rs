@@ -34,7 +34,8 @@ async fn a_location_is_asked_for_with_the_key_and_published_as_three_numbers() {
     assert_eq!((attempt.class, &attempt.error), (AttemptClass::Success, &None));
     let (event, secrets) = (event(""), Default::default());
     let variables = Variables::new(&event, None, None, &secrets);
-    let events = target.response().events(&variables, false, &attempt.reply.unwrap());
+    let events =
+        target.response().events(&variables, false, &attempt.reply.unwrap(), &|text, _| text.to_owned());
     assert_eq!(events, [("hook-response/door/front/d 1/0".to_owned(), "51.5,-0.12,1200.4".to_owned())]);
 }
 

@@ -380,7 +380,8 @@ async fn a_webhook_goes_from_configuration_to_reply() {
     let message = target.render(&variables).unwrap();
     assert_eq!(message.destination, server.address.to_string());
     let attempt = target.send(&message, &clients()).await;
-    let events = target.response().events(&variables, true, &attempt.reply.unwrap());
+    let events =
+        target.response().events(&variables, true, &attempt.reply.unwrap(), &|text, _| text.to_owned());
     assert_eq!(events, [("hook-response/door/0".to_owned(), "thanks".to_owned())]);
     let request = server.request(0);
     assert!(request.starts_with("POST /the%20hall HTTP/1.1\r\n"), "{request}");

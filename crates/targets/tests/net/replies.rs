@@ -39,7 +39,7 @@ async fn deliver(server: &Server, more: Value, limit: Duration) -> (Attempt, Vec
     let attempt = target.send(&message, &clients_with(&["127.0.0.1"], limit, SystemResolver)).await;
     let events = match (&attempt.error, &attempt.reply) {
         (Some(error), _) => target.response().error_events(&variables, error),
-        (None, Some(reply)) => target.response().events(&variables, true, reply),
+        (None, Some(reply)) => target.response().events(&variables, true, reply, &|text, _| text.to_owned()),
         (None, None) => Vec::new(),
     };
     (attempt, events)

@@ -73,16 +73,19 @@ impl Headers {
 
     /// Appends the user's headers.
     pub(super) fn push(&self, scope: &dyn Scope, out: &mut Vec<(String, String)>) -> Result<(), String> {
-        for (name, value) in &self.headers {
-            let name = name.render(scope, RENDERED_BYTES).map_err(|error| format!("headers: {error}"))?;
+        for (named, value) in &self.headers {
+            // A rendered name is not repeated: it may be made of a secret.
+            let shown = named.literal().map_or("headers".to_owned(), |name| format!("headers.{name}"));
+            let name = named.render(scope, RENDERED_BYTES).map_err(|error| format!("headers: {error}"))?;
             if let Some(wrong) = wrong_name(&name) {
-                return Err(format!("headers: {name:?} {wrong}"));
+                let named =
+                    if wrong == BAD_NAME { "a rendered name".to_owned() } else { format!("{name:?}") };
+                return Err(format!("{shown}: {named} {wrong}"));
             }
-            let value =
-                value.render(scope, RENDERED_BYTES).map_err(|error| format!("headers.{name}: {error}"))?;
+            let value = value.render(scope, RENDERED_BYTES).map_err(|error| format!("{shown}: {error}"))?;
             let value = trimmed(&value);
             if HeaderValue::from_bytes(value.as_bytes()).is_err() {
-                return Err(format!("headers.{name}: {BAD_VALUE}"));
+                return Err(format!("{shown}: {BAD_VALUE}"));
             }
             let header = (name, value.to_owned());
             // One line for a name in two spellings: two types or two credentials are what servers refuse.
