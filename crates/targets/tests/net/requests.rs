@@ -18,6 +18,7 @@ fn event(data: &str) -> Event {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers make it where they call")]
 fn render(kind: &str, config: Value, data: &str) -> Result<Message, String> {
     let target = kinds::find(kind).unwrap().compile(config.as_object().unwrap(), &Settings::default());
     let target = target.map_err(|errors| errors[0].to_string())?;
@@ -25,6 +26,7 @@ fn render(kind: &str, config: Value, data: &str) -> Result<Message, String> {
     target.render(&Variables::new(&event(data), None, None, &secrets))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers make it where they call")]
 fn webhook(more: Value, data: &str) -> Result<Message, String> {
     let mut config = json!({"event": "e", "url": "https://example.com/", "noDefaults": true});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
