@@ -13,12 +13,14 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use parking_lot::Mutex;
-use tributary_control::{origin::Origin, streaming::StreamOf};
-use tributary_pipeline::Subscription;
+use tributary_control::{
+    origin::Origin,
+    streaming::{Heard, Listening, StreamOf},
+};
 
 use crate::{
     ApiError, AppState,
-    auth::{Caller, Source},
+    auth::{Caller, MaybeToken, Source},
 };
 
 /// A quiet stream sends a line break this often: clients give up after 15 s without a byte.
@@ -119,13 +121,14 @@ macro_rules! stream_handlers {
             #[utoipa::path(get, path = $path, tag = "events", responses((status = 200, content_type = "text/event-stream", body = String)))]
             pub(crate) async fn $handler(
                 State(state): State<AppState>,
-                Caller(actor): Caller,
+                Caller(_): Caller,
+                MaybeToken(token): MaybeToken,
                 Source(from): Source,
                 $named: Named,
             ) -> Result<Response, ApiError> {
                 let opened = state.open_streams.open(from.into())?;
-                let subscription = state.control.listen(&actor, $of, $named.get("prefix")).await?;
-                Ok(respond(subscription, opened))
+                let token = token.unwrap_or_default();
+                Ok(respond(state.control.listen(&token, $of, $named.get("prefix")).await?, opened))
             }
         )*
     };
@@ -148,14 +151,14 @@ stream_handlers! {
     org_product, "/v1/orgs/{org}/products/{product}/events/{prefix}", |named| StreamOf::OrgProduct(named.get("org"), named.get("product"));
 }
 
-fn respond(subscription: Subscription, opened: Opened) -> Response {
+fn respond(listening: Listening, opened: Opened) -> Response {
     let head = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b":ok\n\n"))]);
-    let events = stream::unfold((subscription, opened), |(mut subscription, opened)| async move {
-        let bytes = match tokio::time::timeout(KEEP_ALIVE, subscription.next()).await {
-            Ok(event) => event?,
-            Err(_) => Bytes::from_static(b"\n"),
+    let events = stream::unfold((listening, opened), |(mut listening, opened)| async move {
+        let bytes = match listening.next(KEEP_ALIVE).await? {
+            Heard::Event(bytes) => bytes,
+            Heard::Nothing => Bytes::from_static(b"\n"),
         };
-        Some((Ok(bytes), (subscription, opened)))
+        Some((Ok(bytes), (listening, opened)))
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),

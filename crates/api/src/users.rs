@@ -10,7 +10,7 @@ use tributary_control::accounts::{NewUser, PasswordChange};
 
 use crate::{
     ApiError, AppState,
-    auth::{Caller, Source},
+    auth::{Caller, MaybeToken, Source},
     body::Body,
 };
 
@@ -46,8 +46,10 @@ pub(crate) async fn change(
     State(state): State<AppState>,
     Source(from): Source,
     Caller(actor): Caller,
+    MaybeToken(token): MaybeToken,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    state.control.change_password(&actor, PasswordChange::read(body)?, from).await?;
+    let change = PasswordChange::read(body)?;
+    state.control.change_password(&actor, &token.unwrap_or_default(), change, from).await?;
     Ok(Json(json!({"ok": true})))
 }

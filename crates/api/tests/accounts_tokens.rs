@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use support::{PASSWORD, TestApp, encode, pass, unique};
 use tributary_control::accounts_settings::{AccountSettings, Signup};
 
+const FORM_OF_REFRESH: &str = "grant_type=refresh_token&client_id=particle&client_secret=particle";
 const FORM: &str = "grant_type=password&client_id=particle&client_secret=particle";
 const BASIC: (&str, &str) = ("authorization", "Basic cGFydGljbGU6cGFydGljbGU=");
 
@@ -185,8 +186,43 @@ async fn a_refresh_token_works_once_and_ends_the_token_it_came_with() {
     let fresh = granted["access_token"].as_str().unwrap();
     assert_eq!(app.get(fresh, "/v1/user").await.1["username"], json!(me.username));
     assert_eq!(app.get(&me.token, "/v1/user").await.0, 401);
-    assert_eq!(refresh("particle", &me.refresh_token).await.json()["error"], json!("invalid_grant"));
-    assert_eq!(refresh("particle", granted["refresh_token"].as_str().unwrap()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_used_twice_ends_what_came_out_of_it_and_nothing_else() {
+    let app = TestApp::new().await;
+    let me = app.signed_up_user().await;
+    let other = app.sign_in(&me.username, PASSWORD).await.json();
+    let refresh = async |client: &str, token: &str| {
+        let form = format!(
+            "grant_type=refresh_token&client_id={client}&client_secret={client}&refresh_token={token}"
+        );
+        app.form("/oauth/token", &[], &form).await
+    };
+    let text = |granted: &Value, field: &str| granted[field].as_str().unwrap().to_owned();
+    for reused in 0..3 {
+        let mut spent = vec![text(&app.sign_in(&me.username, PASSWORD).await.json(), "refresh_token")];
+        let mut access = String::new();
+        for _ in 0..3 {
+            let granted = refresh("particle", spent.last().unwrap()).await.json();
+            spent.push(text(&granted, "refresh_token"));
+            access = text(&granted, "access_token");
+        }
+        assert_eq!(app.get(&access, "/v1/user").await.0, 200);
+        // Whoever uses it, and as whichever client.
+        let client = if reused == 1 { "particle-cli" } else { "particle" };
+        let again = refresh(client, &spent[reused]).await;
+        assert_eq!(again.json()["error"], json!("invalid_grant"), "the one of {reused}");
+        assert_eq!(app.get(&access, "/v1/user").await.0, 401, "the newest access token has ended");
+        assert_eq!(
+            refresh("particle", spent.last().unwrap()).await.status,
+            400,
+            "and the newest refresh token"
+        );
+    }
+    assert_eq!(app.get(&me.token, "/v1/user").await.0, 200, "another sign-in is another family");
+    assert_eq!(refresh("particle", &text(&other, "refresh_token")).await.status, 200);
+    assert_eq!(refresh("particle", "never given out").await.status, 400);
 }
 
 #[tokio::test]
@@ -227,6 +263,28 @@ async fn a_password_changes_for_who_knows_the_present_one() {
     assert_eq!(app.get(&me.token, "/v1/user").await.0, 401);
     assert_eq!(app.sign_in(&me.username, PASSWORD).await.status, 400);
     assert_eq!(app.sign_in(&me.username, "battery staple").await.status, 200);
+}
+
+#[tokio::test]
+async fn another_password_ends_other_sessions_and_their_refresh_tokens_unless_asked_not_to() {
+    let app = TestApp::new().await;
+    let me = app.signed_up_user().await;
+    let other = app.sign_in(&me.username, PASSWORD).await.json();
+    let other = |field: &str| other[field].as_str().unwrap().to_owned();
+    let change = |from: &str, to: &str, more: Value| {
+        let mut body = json!({"current_password": from, "password": to});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let kept = change(PASSWORD, "battery staple", json!({"invalidate_tokens": false}));
+    assert_eq!(app.put(&me.token, "/v1/user", kept).await.0, 200);
+    assert_eq!(app.get(&other("access_token"), "/v1/user").await.0, 200);
+    let usual = change("battery staple", PASSWORD, json!({}));
+    assert_eq!(app.put(&me.token, "/v1/user", usual).await.0, 200);
+    assert_eq!(app.get(&me.token, "/v1/user").await.0, 200, "who changes it stays signed in");
+    assert_eq!(app.get(&other("access_token"), "/v1/user").await.0, 401);
+    let form = format!("{FORM_OF_REFRESH}&refresh_token={}", other("refresh_token"));
+    assert_eq!(app.form("/oauth/token", &[], &form).await.status, 400);
 }
 
 #[tokio::test]

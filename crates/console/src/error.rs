@@ -152,7 +152,7 @@ fn refused(error: Error) -> Response {
             StatusCode::SERVICE_UNAVAILABLE,
             "Not available at the moment",
             text,
-            "Try again in a few seconds. Nothing was changed.",
+            "Look whether it was done, and try again in a few seconds.",
         ),
         Error::Internal(cause) => {
             tracing::error!(%cause, "a use-case failed");

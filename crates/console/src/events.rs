@@ -14,7 +14,11 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tributary_control::{place::PlaceKey, publish::NewEvent, streaming::StreamOf};
+use tributary_control::{
+    place::PlaceKey,
+    publish::NewEvent,
+    streaming::{Heard, StreamOf},
+};
 use tributary_domain::access::Action;
 
 use crate::{
@@ -156,17 +160,17 @@ async fn listen(
         PlaceKey::Product(product) => StreamOf::Product(product.to_owned()),
         PlaceKey::Org(org) => StreamOf::Org(org.to_owned()),
     };
-    let subscription = console.listen_traced(&here.session.actor, of, prefix).await?;
+    let listening = console.listen_traced(&here.session.token, of, prefix).await?;
     let Ok(place) = Semaphore::try_acquire_owned(Arc::clone(console.streams())) else {
         return Ok(StatusCode::TOO_MANY_REQUESTS.into_response());
     };
     let head = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b":ok\n\n"))]);
-    let events = stream::unfold((subscription, place), |(mut subscription, place)| async move {
-        let bytes = match tokio::time::timeout(KEEP_ALIVE, subscription.next()).await {
-            Ok(event) => event?,
-            Err(_) => Bytes::from_static(b"\n"),
+    let events = stream::unfold((listening, place), |(mut listening, place)| async move {
+        let bytes = match listening.next(KEEP_ALIVE).await? {
+            Heard::Event(bytes) => bytes,
+            Heard::Nothing => Bytes::from_static(b"\n"),
         };
-        Some((Ok(bytes), (subscription, place)))
+        Some((Ok(bytes), (listening, place)))
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),

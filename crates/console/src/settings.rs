@@ -116,7 +116,8 @@ async fn change_password(
     let here = Here::new(&console, session, &params, &headers).await?;
     let changed = async {
         let change = PasswordChange::read(fields.body(&["current_password", "password"]))?;
-        console.change_password(&here.session.actor, change, info.map(|info| info.0.0.ip())).await
+        let from = info.map(|info| info.0.0.ip());
+        console.change_password(&here.session.actor, &here.session.token, change, from).await
     };
     match changed.await {
         Ok(()) => Ok(Redirect::to("/sandbox/settings?done=password").into_response()),

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tributary_domain::{
-    DeviceId, Owner, ProductId, UserId,
+    DeviceId, Owner, ProductId, Timestamp, UserId,
     access::{Access, Action, Actor, Role, Standing, allows},
     account::{Device, Org, Product},
 };
@@ -24,20 +24,7 @@ impl Control {
     /// # Errors
     /// [`Error::InvalidToken`] when it is unknown or has expired.
     pub async fn authenticate(&self, token: &str) -> Result<Actor, Error> {
-        let hash = hash_token(token);
-        let generation = self.cache.generation();
-        let (actor, expires_at) = match self.cache.actor(&hash) {
-            Some(known) => known,
-            None => {
-                let row = self.store.token(&hash).await?.ok_or(Error::InvalidToken)?;
-                self.cache.put_actor(generation, hash, (row.actor.clone(), row.expires_at));
-                (row.actor, row.expires_at)
-            }
-        };
-        match expires_at {
-            Some(at) if at <= self.now() => Err(Error::InvalidToken),
-            _ => Ok(actor),
-        }
+        Ok(self.actor_of(&hash_token(token)).await?.0)
     }
 
     /// The organization under an id or slug, if the actor may do this to it.
@@ -137,9 +124,21 @@ impl Control {
         Ok(self.store.device_of_product_named(product, key).await?.map(|row| row.device))
     }
 
-    /// To be called after every committed write that changes who is who, who may what, or which device is where.
-    pub(crate) fn changed(&self) {
-        self.cache.clear();
+    /// Who a token is, by its hash, and until when.
+    pub(crate) async fn actor_of(&self, hash: &TokenHash) -> Result<(Actor, Option<Timestamp>), Error> {
+        let generation = self.cache.generation();
+        let (actor, expires_at) = match self.cache.actor(hash) {
+            Some(known) => known,
+            None => {
+                let row = self.store.token(hash).await?.ok_or(Error::InvalidToken)?;
+                self.cache.put_actor(generation, *hash, (row.actor.clone(), row.expires_at));
+                (row.actor, row.expires_at)
+            }
+        };
+        match expires_at {
+            Some(at) if at <= self.now() => Err(Error::InvalidToken),
+            _ => Ok((actor, expires_at)),
+        }
     }
 }
 

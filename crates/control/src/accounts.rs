@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 use tributary_domain::{UserId, access::Actor};
+use tributary_store::users::EndTokens;
 
-use crate::{Control, Error, accounts_settings::Signup, fields::Fields};
+use crate::{Control, Error, access::hash_token, accounts_settings::Signup, fields::Fields};
 
 /// Shortest password, in characters.
 const PASSWORD_LEAST_CHARS: usize = 8;
@@ -59,11 +60,21 @@ pub(crate) fn read_password(fields: &mut Fields) -> String {
 pub struct PasswordChange {
     current: String,
     new: String,
-    end_tokens: bool,
+    end: End,
+}
+
+/// Which tokens a change of the password ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// All but the one that it is asked with, unless the caller says something else.
+    Others,
+    All,
+    None,
 }
 
 impl PasswordChange {
-    /// Reads `{current_password, password, invalidate_tokens?}`.
+    /// Reads `{current_password, password, invalidate_tokens?}`. Other tokens and sessions end, also the caller's own with
+    /// `invalidate_tokens`, and none when that is false.
     ///
     /// # Errors
     /// Every wrong field at once.
@@ -77,9 +88,13 @@ impl PasswordChange {
             fields.wrong("current_password", "is required");
         }
         let current = fields.text("current_password").unwrap_or_default();
-        let end_tokens = fields.switch("invalidate_tokens").unwrap_or(false);
+        let end = match fields.switch("invalidate_tokens") {
+            None => End::Others,
+            Some(true) => End::All,
+            Some(false) => End::None,
+        };
         fields.finish()?;
-        Ok(PasswordChange { current, new, end_tokens })
+        Ok(PasswordChange { current, new, end })
     }
 }
 
@@ -138,13 +153,14 @@ impl Control {
         }
     }
 
-    /// Changes the caller's own password.
+    /// Changes the caller's own password, asked for with this token.
     ///
     /// # Errors
     /// A field error when the current password is wrong, [`Error::TooMany`] after too many failures.
     pub async fn change_password(
         &self,
         actor: &Actor,
+        token: &str,
         change: PasswordChange,
         from: Option<IpAddr>,
     ) -> Result<(), Error> {
@@ -154,8 +170,12 @@ impl Control {
             other => other,
         })?;
         let hash = self.passwords.hash(&change.new).await?;
-        self.store.set_password(actor.user, &hash, change.end_tokens).await?;
-        self.changed();
+        let end = match change.end {
+            End::Others => EndTokens::AllBut(hash_token(token)),
+            End::All => EndTokens::All,
+            End::None => EndTokens::None,
+        };
+        self.store.set_password(actor.user, &hash, end).await?;
         Ok(())
     }
 }

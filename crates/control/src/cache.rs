@@ -1,10 +1,13 @@
 //! What publishing asks for again and again, kept in memory: who a token is, what a product is to somebody, which
 //! devices a product has.
 //!
-//! Every write of accounts clears all of it. What was read before a clear must not come back after it, so a fill
-//! carries the generation that was current before its read, and is dropped when that is over.
+//! The change feed says what of it to forget. What was read before that must not come back after it, so a fill carries
+//! the generation that was current before its read, and is dropped when that is over.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
 use parking_lot::RwLock;
 use tributary_domain::{
@@ -12,14 +15,14 @@ use tributary_domain::{
     access::{Actor, Standing},
     account::{Device, Product},
 };
-use tributary_store::tokens::TokenHash;
+use tributary_store::{changes::Change, tokens::TokenHash};
 
 /// Most entries of each kind; a full map is emptied before the next one.
 const ENTRIES: usize = 10_000;
 /// Most devices: a large fleet publishes through one product.
 const DEVICES: usize = 100_000;
 
-/// The count of clears at some moment. Taken before a read, given back with what was read.
+/// The count of changes at some moment. Taken before a read, given back with what was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
 
@@ -41,10 +44,37 @@ impl Cache {
         Generation(self.0.read().generation)
     }
 
-    /// Forgets everything, also what is being read just now. Called after a write was committed, before it is answered.
-    pub(crate) fn clear(&self) {
+    /// Forgets what these changes are about, also what is being read just now.
+    pub(crate) fn forget<'c>(&self, changes: impl Iterator<Item = &'c Change>) {
         let mut maps = self.0.write();
-        *maps = Maps { generation: maps.generation + 1, ..Maps::default() };
+        let (mut users, mut products) = (HashSet::new(), HashSet::new());
+        for change in changes {
+            match change {
+                Change::Token(token) => drop(maps.actors.remove(token)),
+                Change::User(user) | Change::Team(user, _) => drop(users.insert(*user)),
+                Change::Product(product) => drop(products.insert(*product)),
+                Change::Device(product, device) => drop(maps.devices.remove(&(*product, *device))),
+                Change::Unknown => {
+                    *maps = Maps { generation: maps.generation, ..Maps::default() };
+                }
+                Change::Integration(_)
+                | Change::RoutesOf(_)
+                | Change::Sandbox(_)
+                | Change::Secrets(_)
+                | Change::Claims(_) => continue,
+            }
+            maps.generation += 1;
+        }
+        if !users.is_empty() {
+            maps.actors.retain(|_, (actor, _)| !users.contains(&actor.user));
+        }
+        if !products.is_empty() {
+            maps.devices.retain(|(product, _), _| !products.contains(product));
+        }
+        if !users.is_empty() || !products.is_empty() {
+            maps.products
+                .retain(|(user, _), (product, _)| !users.contains(user) && !products.contains(&product.id));
+        }
     }
 
     /// Who a token is, and until when.
@@ -97,6 +127,8 @@ fn insert<K: Eq + Hash, V>(map: &mut HashMap<K, V>, most: usize, key: K, value: 
 
 #[cfg(test)]
 mod tests {
+    use tributary_domain::Owner;
+
     use super::*;
 
     fn actor() -> (Actor, Option<Timestamp>) {
@@ -104,16 +136,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_clear_does_not_come_back_after_it() {
+    fn what_was_read_before_a_change_does_not_come_back_after_it() {
         let cache = Cache::default();
         let before = cache.generation();
-        cache.clear();
+        let ended = Change::Token([0; 32]);
+        cache.forget([&ended].into_iter());
         cache.put_actor(before, [0; 32], actor());
         assert!(cache.actor(&[0; 32]).is_none());
         cache.put_actor(cache.generation(), [0; 32], actor());
         assert!(cache.actor(&[0; 32]).is_some());
-        cache.clear();
+        cache.forget([&ended].into_iter());
         assert!(cache.actor(&[0; 32]).is_none());
+    }
+
+    #[test]
+    fn a_change_of_one_leaves_the_others() {
+        let cache = Cache::default();
+        for token in [1, 2] {
+            let (mut one, until) = actor();
+            one.user = UserId([token; 12]);
+            cache.put_actor(cache.generation(), [token; 32], (one, until));
+        }
+        cache.forget([Change::User(UserId([1; 12])), Change::Secrets(Owner::User(UserId([2; 12])))].iter());
+        assert!(cache.actor(&[1; 32]).is_none() && cache.actor(&[2; 32]).is_some());
+        cache.forget([Change::Unknown].iter());
+        assert!(cache.actor(&[2; 32]).is_none(), "what is not known may be about anything");
     }
 
     #[test]

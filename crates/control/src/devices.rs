@@ -189,7 +189,6 @@ impl Control {
             }
         }
         let added = self.store.add_devices(product.id, &ids, self.now()).await?;
-        self.changed();
         Ok(AddedDevices {
             updated: added.updated,
             existing: added.existing,
@@ -241,7 +240,6 @@ impl Control {
         let product = self.product(actor, product, Action::RemoveDevice).await?;
         let row = self.device_row(&product, device).await?;
         self.store.remove_device(product.id, row.device.id).await?;
-        self.changed();
         Ok(())
     }
 
@@ -253,7 +251,6 @@ impl Control {
         let product = self.product(actor, product, Action::RemoveDevice).await?;
         let row = self.device_row(&product, device).await?;
         self.store.remove_device_owner(product.id, row.device.id).await?;
-        self.changed();
         Ok(())
     }
 
@@ -309,7 +306,6 @@ impl Control {
         fields.finish()?;
         let id: DeviceId = text.parse().map_err(|_| Error::field("id", "must be 24 hexadecimal digits"))?;
         let claimed = self.store.claim_device(actor.user, id, self.now()).await?;
-        self.changed();
         match claimed {
             Claimed::Yes => Ok(id),
             Claimed::Taken => Err(Error::Forbidden("somebody else has claimed this device".to_owned())),
@@ -323,7 +319,6 @@ impl Control {
     pub async fn unclaim_device(&self, actor: &Actor, key: &str) -> Result<(), Error> {
         let row = self.own_device_row(actor, key, Action::UpdateDevice).await?;
         self.store.unclaim_device(actor.user, row.device.id).await?;
-        self.changed();
         Ok(())
     }
 
@@ -347,7 +342,6 @@ impl Control {
             row.device.notes = notes;
         }
         self.store.update_device(&row.device).await?;
-        self.changed();
         Ok(row)
     }
 }

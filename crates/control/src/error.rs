@@ -48,7 +48,8 @@ pub enum Error {
         /// When to try again, in seconds.
         retry_after_s: u64,
     },
-    /// It cannot be stored now; nothing was. 503.
+    /// It cannot be done now. 503. A write that was answered so was not committed unless it says otherwise; what was
+    /// committed comes into force.
     #[error("it cannot be stored at the moment, try again shortly")]
     Unavailable,
     /// We broke. The cause is logged, not told.

@@ -135,7 +135,6 @@ impl Control {
             Ok(()) => {}
             Err(why) => return Err(refusal(why, &new.id.to_string())),
         }
-        self.refresh_routes(&[&new]).await?;
         let member = if matches!(place, Place::Product(_)) { new.members.first().copied() } else { None };
         Ok(signing::tell(self.view_in(&place, Found { integration: new, member }).await?, made))
     }
@@ -194,7 +193,6 @@ impl Control {
             );
             match write.await? {
                 Ok(new) => {
-                    self.refresh_routes(&[&old, &new]).await?;
                     let view = self.view_in(&place, Found { integration: new, member }).await?;
                     return Ok(signing::tell(view, made));
                 }
@@ -235,8 +233,8 @@ impl Control {
             Some(member) => self.store.remove_member(owner, MemberKey::Id(member.id), by).await?,
             None => self.store.delete_integration(owner, found.integration.id, by).await?,
         };
-        let old = deleted.map_err(|why| refusal(why, id))?;
-        self.refresh_routes(&[&old]).await
+        deleted.map_err(|why| refusal(why, id))?;
+        Ok(())
     }
 
     /// A new integration, not stored yet.

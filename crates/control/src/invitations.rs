@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use tributary_domain::{
-    Owner, Timestamp, UserId,
+    Timestamp, UserId,
     access::{Action, Actor, Role, Standing},
     account::{Org, Product},
     time::DAY_MS,
@@ -150,7 +150,6 @@ impl Control {
             }
             Err(error) => return Err(error.into()),
         }
-        self.changed();
         Ok(Joined { username, is_new, role: found.role, place })
     }
 
@@ -222,9 +221,6 @@ impl Control {
             let text = "the team was changed at the same moment; look at it again and repeat";
             return Err(Error::conflict("changed_meanwhile", text));
         }
-        self.changed();
-        // Templates may show who the owner is.
-        self.routes.refresh_owner(Owner::Org(org.id)).await?;
         Ok(member.username)
     }
 }

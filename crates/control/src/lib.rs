@@ -1,7 +1,8 @@
 //! The use-cases of the control plane: one file per noun, the only caller of the store for writes.
 //!
 //! A use-case takes the [`Actor`] first, asks [`access`] once, applies rules from
-//! `tributary_domain`, writes one store transaction, and refreshes the routes that it changed. Faces (the REST API, the
+//! `tributary_domain`, and writes one store transaction; [`feed`] brings into force what it
+//! changed. Faces (the REST API, the
 //! console) call these and hold no rule of their own.
 
 pub mod access;
@@ -15,6 +16,7 @@ mod drafting;
 pub mod error;
 pub mod expecting;
 pub mod failed;
+pub mod feed;
 mod fields;
 pub mod history;
 pub mod integrations;
@@ -36,6 +38,7 @@ pub mod preview;
 pub mod products;
 pub mod publish;
 pub mod redelivery;
+mod rights;
 pub mod secrets;
 pub mod sharing;
 mod sign_in_limits;
@@ -84,12 +87,14 @@ pub struct Control {
     pub(crate) sources: Sources,
     pub(crate) settings: Arc<Settings>,
     pub(crate) cache: Arc<cache::Cache>,
+    pub(crate) rights: Arc<rights::Rights>,
+    pub(crate) feed: Arc<feed::Feed>,
     pub(crate) passwords: passwords::Passwords,
     pub(crate) sign_in_limits: Arc<sign_in_limits::SignInLimits>,
 }
 
 impl Control {
-    /// Use-cases over this store, these routes and this data plane.
+    /// Use-cases over this store, these routes and this data plane. In a runtime: a task of it follows the changes.
     pub fn new(
         store: Store,
         routes: Routes,
@@ -97,12 +102,16 @@ impl Control {
         sources: Sources,
         settings: Settings,
     ) -> Control {
+        let (cache, rights) = (Arc::<cache::Cache>::default(), Arc::<rights::Rights>::default());
+        let feed = feed::Feed::start(store.clone(), routes.clone(), cache.clone(), rights.clone());
         Control {
             store,
             routes,
             pipeline,
             sources,
-            cache: Arc::default(),
+            cache,
+            rights,
+            feed: Arc::new(feed),
             passwords: passwords::Passwords::new(passwords::MEMORY_KIB, sources.random),
             sign_in_limits: Arc::default(),
             settings: Arc::new(settings),

@@ -85,7 +85,6 @@ impl Control {
             let seen: Vec<Seen> = from.iter().map(Seen::of).collect();
             match self.store.merge(place.owner(), Seen::of(&into), &seen, self.by(actor)).await? {
                 Ok(now) => {
-                    self.refresh_routes(&[&now]).await?;
                     return self.view_in(&place, Found { integration: now, member: None }).await;
                 }
                 Err(NotWritten::Changed | NotWritten::Gone) => {}

@@ -7,7 +7,6 @@ use tributary_domain::{
     account::Product,
     limits,
 };
-use tributary_pipeline::RouteKey;
 use tributary_store::{
     StoreError,
     integrations::{Seen, Which},
@@ -60,9 +59,6 @@ impl Control {
             match self.store.move_product(&wanted, self.by(actor)).await.map_err(name_is_taken)? {
                 Moved::Done => {
                     product.owner = to;
-                    self.changed();
-                    // Nothing else of the two owners changed. Its routes run with the organization's secrets from now on.
-                    self.routes.refresh(&[RouteKey::Product(product.id)]).await?;
                     return Ok(product);
                 }
                 Moved::Changed => {}

@@ -92,7 +92,6 @@ impl Control {
         let plan = new.plan.unwrap_or(self.settings.accounts.default_plan);
         let org = Org { id: OrgId(self.new_id()), slug: String::new(), name: new.name, plan };
         let org = self.store.create_org(org, &slugs, self.by(actor)).await?;
-        self.changed();
         Ok(org)
     }
 
@@ -106,7 +105,6 @@ impl Control {
         org.name = change.name.unwrap_or(org.name);
         org.plan = change.plan.unwrap_or(org.plan);
         self.store.update_org(&old, &org, self.by(actor)).await?;
-        self.changed();
         Ok(org)
     }
 }

@@ -1,7 +1,5 @@
 //! The three places from which integrations are looked at: a person's sandbox, a product, an organization.
 
-use std::collections::BTreeSet;
-
 use tributary_domain::{
     IntegrationId, MemberId, Owner, ProductId, UserId,
     access::{Action, Actor},
@@ -10,7 +8,6 @@ use tributary_domain::{
     integration::{Integration, Member},
     limits,
 };
-use tributary_pipeline::RouteKey;
 use tributary_store::integrations::{NotWritten, Which};
 
 use crate::{Control, Error};
@@ -132,21 +129,6 @@ impl Control {
         };
         let (integration, member) = found.ok_or_else(|| no_integration(id))?;
         Ok(Found { integration, member })
-    }
-
-    /// Makes the data plane see what changed on these integrations, before the change is answered.
-    pub(crate) async fn refresh_routes(&self, changed: &[&Integration]) -> Result<(), Error> {
-        let keys: BTreeSet<RouteKey> = changed.iter().flat_map(|integration| keys_of(integration)).collect();
-        let keys: Vec<RouteKey> = keys.into_iter().collect();
-        Ok(self.routes.refresh(&keys).await?)
-    }
-}
-
-/// Where an integration listens.
-fn keys_of(integration: &Integration) -> Vec<RouteKey> {
-    match integration.owner {
-        Owner::User(user) if integration.members.is_empty() => vec![RouteKey::Sandbox(user)],
-        _ => integration.members.iter().map(|member| RouteKey::Product(member.product)).collect(),
     }
 }
 

@@ -6,7 +6,6 @@ use tributary_domain::{
     access::{Action, Actor},
     account::Product,
 };
-use tributary_pipeline::RouteKey;
 use tributary_store::products::NewProduct as NewRow;
 
 use crate::{Control, Error, fields::Fields};
@@ -119,7 +118,6 @@ impl Control {
         let NewProduct { name, description, platform_id } = new;
         let row = NewRow { owner, name, description, platform_id };
         let product = self.store.create_product(&row, &slugs, self.by(actor)).await?;
-        self.changed();
         Ok(product)
     }
 
@@ -130,8 +128,6 @@ impl Control {
     pub async fn delete_product(&self, actor: &Actor, key: &str) -> Result<(), Error> {
         let product = self.product(actor, key, Action::RemoveProduct).await?;
         let deleted = self.store.delete_product(&product, self.by(actor)).await?;
-        self.changed();
-        self.routes.refresh(&[RouteKey::Product(product.id)]).await?;
         match deleted {
             true => Ok(()),
             false => Err(Error::not_found(format!("product {key}"))),

@@ -121,7 +121,6 @@ impl Control {
         if !self.store.delete_secret(owner, name, self.by(actor)).await? {
             return Err(no_secret(name));
         }
-        self.routes.secrets_changed(owner);
         Ok(())
     }
 
@@ -142,7 +141,6 @@ impl Control {
                 return Err(Error::conflict("limit_reached", text));
             }
         }
-        self.routes.secrets_changed(owner);
         self.secret_of(owner, &name).await
     }
 

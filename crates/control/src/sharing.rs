@@ -50,7 +50,6 @@ impl Control {
         let by = self.by(actor);
         let added = self.store.add_member(place.owner(), found.integration.id, member, by).await?;
         let now = added.map_err(|why| refusal(why, id))?;
-        self.refresh_routes(&[&now]).await?;
         self.view_in(&place, Found { integration: now, member: None }).await
     }
 
@@ -78,7 +77,6 @@ impl Control {
             let (seen, by) = (Seen::of(&old), self.by(actor));
             match self.store.override_parameters(place.owner(), seen, member, &overrides, by).await? {
                 Ok(now) => {
-                    self.refresh_routes(&[&now]).await?;
                     return self.view_in(&place, Found { integration: now, member: None }).await;
                 }
                 Err(NotWritten::Changed | NotWritten::Gone) => {}
@@ -107,11 +105,11 @@ impl Control {
             .store
             .remove_member(place.owner(), MemberKey::Of(found.id, product.id), self.by(actor))
             .await?;
-        let old = removed.map_err(|why| match why {
+        removed.map_err(|why| match why {
             NotWritten::Gone => Error::not_found(format!("product {key} of integration {id}")),
             why => refusal(why, id),
         })?;
-        self.refresh_routes(&[&old]).await
+        Ok(())
     }
 
     /// Gives a product its own copy of a shared integration, with the configuration of a request's body, which must
@@ -146,7 +144,6 @@ impl Control {
             let own = self.new_integration(place.owner(), config, vec![member]);
             match self.store.separate(Seen::of(&shared), member.id, &own, self.by(actor)).await? {
                 Ok(()) => {
-                    self.refresh_routes(&[&shared, &own]).await?;
                     let view = self.view_in(&place, Found { integration: own, member: Some(member) }).await?;
                     return Ok(signing::tell(view, made));
                 }

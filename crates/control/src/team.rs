@@ -208,7 +208,6 @@ impl Control {
                 Added::ApiUser(self.create_api_user(actor, team.of, friendly_name, &scopes).await?)
             }
         };
-        self.changed();
         Ok(added)
     }
 
@@ -292,7 +291,6 @@ impl Control {
                 shown
             }
         };
-        self.changed();
         Ok(updated)
     }
 
@@ -307,7 +305,6 @@ impl Control {
             team.may_take(role)?;
         }
         check(self.store.remove_from_team(team.of, &member, self.by(actor)).await?, username)?;
-        self.changed();
         Ok(())
     }
 

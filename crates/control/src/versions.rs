@@ -94,7 +94,6 @@ impl Control {
             let write = self.store.restore_integration(place.owner(), seen, chosen, only, self.by(actor));
             match write.await? {
                 Ok(new) => {
-                    self.refresh_routes(&[&old, &new]).await?;
                     return self.view_in(&place, Found { integration: new, member }).await;
                 }
                 Err(NotWritten::Changed | NotWritten::Gone | NotWritten::Shared) => {}

@@ -252,6 +252,8 @@ struct Index {
     sets: RwLock<HashMap<RouteKey, Arc<RouteSet>>>,
     /// Refreshes run one after another, so that an older reading never replaces a newer one.
     refreshing: tokio::sync::Mutex<()>,
+    /// The last change of the store before it was read for the first time.
+    loaded_with: i64,
 }
 
 /// The index. Cheap to clone.
@@ -283,6 +285,7 @@ impl Building {
             }
         };
         let new = Entry::new(index.sources.of(row), row, user);
+        new.source.owner.had_user(user);
         let known =
             index.sets.read().get(&key).and_then(|set| set.by_member.get(&new.counted.into()).cloned());
         let entry = known.filter(|known| known.is(&new)).unwrap_or_else(|| Arc::new(new));
@@ -340,8 +343,9 @@ impl Routes {
         sources: Sources,
     ) -> Result<Routes, StoreError> {
         store.check_key().await?;
-        let index =
-            Index { store, settings, sources, sets: RwLock::default(), refreshing: Default::default() };
+        let loaded_with = store.last_change().await?;
+        let (sets, refreshing) = (RwLock::default(), tokio::sync::Mutex::default());
+        let index = Index { store, settings, sources, sets, refreshing, loaded_with };
         let mut building = Building::default();
         let mut after: Option<IntegrationId> = None;
         loop {
@@ -356,8 +360,13 @@ impl Routes {
         Ok(Routes(Arc::new(index)))
     }
 
-    /// Reads the routes of these keys again; all are swapped in at once. Called after every write that changes them,
-    /// before the write is answered, so that the next event sees it.
+    /// The last change of the store that they were loaded with: what follows is to be applied with [`Routes::refresh`].
+    pub fn loaded_with(&self) -> i64 {
+        self.0.loaded_with
+    }
+
+    /// Reads the routes of these keys again; all are swapped in at once. Whoever follows the changes of the store calls
+    /// it, before the write is answered, so that the next event sees it.
     ///
     /// # Errors
     /// When the store cannot be read; the old routes stay.
@@ -399,7 +408,21 @@ impl Routes {
         if let Owner::User(user) = owner {
             keys.push(RouteKey::Sandbox(user));
         }
-        self.refresh(&keys).await
+        let user = self.0.store.owning_user(owner).await?;
+        self.refresh(&keys).await?;
+        self.0.sources.set_user(owner, user);
+        Ok(())
+    }
+
+    /// Whether an owner's routes were made with another owning user than there is now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn has_another_user(&self, owner: Owner) -> Result<bool, StoreError> {
+        match self.0.sources.user_of(owner) {
+            Some(user) => Ok(self.0.store.owning_user(owner).await? != user),
+            None => Ok(false),
+        }
     }
 
     /// The secrets of an owner are others now: whatever fires next has the new ones.

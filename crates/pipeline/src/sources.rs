@@ -14,7 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tributary_domain::{
-    IntegrationId, MemberId, Owner, Timestamp,
+    IntegrationId, MemberId, Owner, Timestamp, UserId,
     parameters::{Overrides, Parameters},
 };
 use tributary_store::{Store, StoreError, integrations::Which, routing::RouteRow};
@@ -72,6 +72,8 @@ pub(crate) struct OwnerState {
     pub(crate) owner: Owner,
     /// How often its secrets changed.
     generation: AtomicU64,
+    /// The owning user that all its routes were made with.
+    user: Mutex<Option<Option<UserId>>>,
 }
 
 impl Source {
@@ -84,6 +86,11 @@ impl Source {
 impl OwnerState {
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// A route was made with this owning user. Only when all are made anew, another one counts.
+    pub(crate) fn had_user(&self, user: Option<UserId>) {
+        self.user.lock().get_or_insert(user);
     }
 }
 
@@ -200,7 +207,7 @@ impl Sources {
         if let Some(known) = owners.get(&owner).and_then(Weak::upgrade) {
             return known;
         }
-        let new = Arc::new(OwnerState { owner, generation: AtomicU64::new(0) });
+        let new = Arc::new(OwnerState { owner, generation: AtomicU64::new(0), user: Mutex::default() });
         prune(&mut owners);
         owners.insert(owner, Arc::downgrade(&new));
         new
@@ -210,6 +217,18 @@ impl Sources {
     pub(crate) fn secrets_changed(&self, owner: Owner) {
         if let Some(known) = self.owners.lock().get(&owner).and_then(Weak::upgrade) {
             known.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The owning user that all routes of an owner were made with, if it has any.
+    pub(crate) fn user_of(&self, owner: Owner) -> Option<Option<UserId>> {
+        self.owners.lock().get(&owner).and_then(Weak::upgrade).and_then(|known| *known.user.lock())
+    }
+
+    /// All routes of an owner were made anew with this owning user.
+    pub(crate) fn set_user(&self, owner: Owner, user: Option<UserId>) {
+        if let Some(known) = self.owners.lock().get(&owner).and_then(Weak::upgrade) {
+            *known.user.lock() = Some(user);
         }
     }
 

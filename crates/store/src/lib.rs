@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backlogs;
+pub mod changes;
 mod clock;
 pub mod delivery;
 pub mod devices;

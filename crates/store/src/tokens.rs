@@ -18,6 +18,9 @@ const TOKENS_PER_USER: i64 = 1_000;
 /// How long after its access token a refresh token can still be used, in milliseconds: a year.
 const REFRESH_GRACE_MS: i64 = 365 * tributary_domain::time::DAY_MS;
 
+/// Refresh tokens of one family that are remembered after their use; older ones are refused like unknown ones.
+const SPENT_PER_FAMILY: i64 = 1_000;
+
 /// A token to store.
 #[derive(Clone, Debug)]
 pub struct NewToken {
@@ -78,7 +81,7 @@ impl Store {
 
     /// Replaces the token that has this refresh token, and was given to this client, by a new one of the same user and
     /// scopes: `renew` makes it from the user's id. The old token and its refresh token end with it. `None` when there
-    /// is no such token.
+    /// is no such token. When there was one, and it was used before, what came out of it ends too.
     ///
     /// # Errors
     /// When it could not be committed; the old token stays.
@@ -89,19 +92,23 @@ impl Store {
         renew: impl FnOnce(UserId) -> NewToken + Send,
     ) -> Result<Option<NewToken>, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query("DELETE FROM tokens WHERE refresh_hash = $1 AND client = $2 RETURNING user_id, scopes, expires_at")
-            .bind(&refresh_hash[..])
-            .bind(client)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
+        let sql = "DELETE FROM tokens WHERE refresh_hash = $1 AND client = $2
+             RETURNING user_id, scopes, expires_at, COALESCE(family, hash)";
+        let row = sqlx::query(sql).bind(&refresh_hash[..]).bind(client).fetch_optional(&mut *tx).await?;
+        let Some(row) = row else {
+            end_family(&mut tx, refresh_hash).await?;
+            tx.commit().await?;
+            return Ok(None);
+        };
         let token = NewToken { scopes: row.get(1), ..renew(parsed(row.get(0), "user id")?) };
         let ended = row.get::<Option<i64>, _>(2).map(|at| at.saturating_add(REFRESH_GRACE_MS));
         if ended.is_some_and(|ended| ended <= token.created_at.0) {
             tx.commit().await?;
             return Ok(None);
         }
-        insert_token(&mut tx, &token).await?;
+        let family: Vec<u8> = row.get(3);
+        insert(&mut tx, &token, Some(&family)).await?;
+        remember_spent(&mut tx, refresh_hash, &family, &token).await?;
         tx.commit().await?;
         Ok(Some(token))
     }
@@ -193,10 +200,19 @@ fn read_token(row: &SqliteRow) -> Result<TokenRow, StoreError> {
     })
 }
 
+/// Stores a token that begins a family of its own.
 pub(crate) async fn insert_token(tx: &mut SqliteConnection, token: &NewToken) -> Result<(), StoreError> {
+    insert(tx, token, token.refresh_hash.is_some().then_some(&token.hash[..])).await
+}
+
+async fn insert(
+    tx: &mut SqliteConnection,
+    token: &NewToken,
+    family: Option<&[u8]>,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO tokens (hash, refresh_hash, user_id, client, scopes, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO tokens (hash, refresh_hash, user_id, client, scopes, created_at, expires_at, family)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&token.hash[..])
     .bind(token.refresh_hash.map(|hash| hash.to_vec()))
@@ -205,8 +221,51 @@ pub(crate) async fn insert_token(tx: &mut SqliteConnection, token: &NewToken) ->
     .bind(&token.scopes)
     .bind(token.created_at.0)
     .bind(token.expires_at.map(|at| at.0))
+    .bind(family)
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// Remembers a refresh token that was used, and forgets the oldest of its family and those of families that ended.
+async fn remember_spent(
+    tx: &mut SqliteConnection,
+    refresh_hash: &TokenHash,
+    family: &[u8],
+    token: &NewToken,
+) -> Result<(), StoreError> {
+    let user = token.user.to_string();
+    sqlx::query("INSERT INTO spent_refresh_tokens (hash, family, user_id, at) VALUES ($1, $2, $3, $4)")
+        .bind(&refresh_hash[..])
+        .bind(family)
+        .bind(&user)
+        .bind(token.created_at.0)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "DELETE FROM spent_refresh_tokens WHERE user_id = $1 AND family = $2 AND hash NOT IN (
+             SELECT hash FROM spent_refresh_tokens WHERE user_id = $1 AND family = $2
+             ORDER BY at DESC, hash LIMIT $3)",
+    )
+    .bind(&user)
+    .bind(family)
+    .bind(SPENT_PER_FAMILY)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM spent_refresh_tokens WHERE user_id = $1 AND family NOT IN (
+             SELECT family FROM tokens WHERE user_id = $1 AND family IS NOT NULL)",
+    )
+    .bind(&user)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends what came out of a refresh token that is used again.
+async fn end_family(tx: &mut SqliteConnection, refresh_hash: &TokenHash) -> Result<(), StoreError> {
+    let sql = "DELETE FROM tokens WHERE family = (SELECT family FROM spent_refresh_tokens WHERE hash = $1)";
+    sqlx::query(sql).bind(&refresh_hash[..]).execute(tx).await?;
     Ok(())
 }
 

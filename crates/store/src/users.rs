@@ -6,6 +6,7 @@ use tributary_domain::{Timestamp, UserId};
 use crate::{
     Store, StoreError,
     read::{parsed, taken},
+    tokens::TokenHash,
 };
 
 /// A person as stored for signing in.
@@ -17,6 +18,17 @@ pub struct UserRow {
     pub username: String,
     /// The argon2 hash of its password; `None` for API users, who cannot sign in.
     pub password_hash: Option<String>,
+}
+
+/// Which of a person's tokens end, with their refresh tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndTokens {
+    /// None.
+    None,
+    /// All but this one.
+    AllBut(TokenHash),
+    /// All.
+    All,
 }
 
 impl Store {
@@ -92,7 +104,7 @@ impl Store {
         Ok(row.map(|row| row.get(0)))
     }
 
-    /// Gives a person another password; with `end_tokens` all its tokens end.
+    /// Gives a person another password, and ends tokens.
     ///
     /// # Errors
     /// When it could not be committed.
@@ -100,7 +112,7 @@ impl Store {
         &self,
         id: UserId,
         password_hash: &str,
-        end_tokens: bool,
+        end: EndTokens,
     ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash IS NOT NULL")
@@ -108,9 +120,15 @@ impl Store {
             .bind(password_hash)
             .execute(&mut *tx)
             .await?;
-        if end_tokens {
-            sqlx::query("DELETE FROM tokens WHERE user_id = $1")
+        let spared = match &end {
+            EndTokens::None => None,
+            EndTokens::AllBut(token) => Some(&token[..]),
+            EndTokens::All => Some(&[][..]),
+        };
+        if let Some(spared) = spared {
+            sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND hash <> $2")
                 .bind(id.to_string())
+                .bind(spared)
                 .execute(&mut *tx)
                 .await?;
         }
