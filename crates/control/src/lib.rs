@@ -37,6 +37,7 @@ pub mod place;
 pub mod preview;
 pub mod products;
 pub mod publish;
+pub mod quotas;
 pub mod redelivery;
 mod rights;
 pub mod secrets;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub accounts: accounts_settings::AccountSettings,
     /// What destinations may do.
     pub targets: tributary_targets::Settings,
+    /// What each owner may have at most.
+    pub quotas: quotas::Quotas,
 }
 
 /// The use-cases. Cheap to clone.

@@ -7,7 +7,7 @@ use tributary_pipeline::{EventLog, LogOptions, Pipeline, Routes};
 use tributary_store::{Store, StoreError, Vault, vault::KEY_BYTES};
 use tributary_targets::{AddressPolicy, Clients, net::ClientSettings};
 
-use crate::{Control, Settings, Sources, accounts_settings::AccountSettings};
+use crate::{Control, Settings, Sources, accounts_settings::AccountSettings, quotas::Quotas};
 
 /// What destinations are made of, for tests of faces, which may not use it otherwise.
 pub use tributary_targets as targets;
@@ -24,6 +24,19 @@ const RETRY_DELAYS_MS: [i64; 2] = [50, 50];
 pub async fn open(
     folder: &Path,
     accounts: AccountSettings,
+    now: fn() -> Timestamp,
+) -> Result<Control, StoreError> {
+    open_with(folder, accounts, Quotas::default(), now).await
+}
+
+/// As [`open`], with these bounds for owners.
+///
+/// # Errors
+/// When the store cannot be opened.
+pub async fn open_with(
+    folder: &Path,
+    accounts: AccountSettings,
+    quotas: Quotas,
     now: fn() -> Timestamp,
 ) -> Result<Control, StoreError> {
     let store = Store::open(&folder.join("tributary.db"), Vault::new(&[7; KEY_BYTES])).await?;
@@ -45,7 +58,8 @@ pub async fn open(
         now,
     };
     let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, delivery).await?;
-    Ok(Control::new(store, routes, pipeline, Sources { now, random }, Settings { accounts, targets }))
+    let settings = Settings { accounts, targets, quotas };
+    Ok(Control::new(store, routes, pipeline, Sources { now, random }, settings))
 }
 
 #[allow(clippy::expect_used, reason = "a test without randomness cannot go on")]

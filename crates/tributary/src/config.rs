@@ -1,6 +1,7 @@
 //! The configuration: defaults, then a TOML file, then the environment (`TRIBUTARY_SECTION__KEY`), then flags.
 
 mod eventlog;
+mod quotas;
 mod redelivery;
 mod targets;
 
@@ -14,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub(crate) use self::{eventlog::EventLogConfig, redelivery::Redelivery, targets::Targets};
+pub(crate) use self::{eventlog::EventLogConfig, quotas::Quotas, redelivery::Redelivery, targets::Targets};
 
 /// What every name of an environment variable of ours begins with.
 const ENV_PREFIX: &str = "TRIBUTARY_";
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) redelivery: Redelivery,
     /// Bounds for callers.
     pub(crate) limits: Limits,
+    /// Bounds for owners.
+    pub(crate) quotas: Quotas,
     /// Where the services behind the branded kinds are.
     pub(crate) targets: Targets,
     /// What the process says of itself.

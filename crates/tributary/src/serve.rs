@@ -179,7 +179,11 @@ impl Server {
         })?;
         let pipeline =
             Pipeline::start(store.clone(), log, routes.clone(), clients, pipeline_settings).await?;
-        let settings = tributary_control::Settings { accounts: account_settings(config)?, targets };
+        let settings = tributary_control::Settings {
+            accounts: account_settings(config)?,
+            targets,
+            quotas: config.quotas.control(),
+        };
         let sources = Sources { now, random };
         let control = Control::new(store.clone(), routes, pipeline.clone(), sources, settings);
         let state = AppState::from(Parts {
