@@ -4,7 +4,7 @@ use axum::{
     Json, Router,
     extract::{FromRequest, Multipart, Path, Query, Request, State},
     http::StatusCode,
-    routing::{delete, get},
+    routing::{delete, get, post, put},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/v1/devices", get(list_own).post(claim))
         .route("/v1/devices/{device}", get(show_own).put(update_own).delete(unclaim))
+        .route("/v1/devices/{device}/agreement", put(agree))
+        .route("/v1/products/{product}/device_claims", post(create_claim_code))
         .route("/v1/products/{product}/devices", get(list).post(add))
         .route("/v1/products/{product}/devices/{device}", get(show).put(update).delete(remove))
         .route("/v1/products/{product}/devices/{device}/owner", delete(remove_owner))
@@ -42,7 +44,32 @@ fn shown(row: &DeviceRow) -> Value {
         "cellular": false,
         "last_heard": null,
         "last_handshake_at": null,
+        "denied": false,
+        "development": false,
+        "quarantined": false,
+        "serial_number": null,
+        "firmware_product_id": null,
+        "last_ip_address": null,
+        "system_firmware_version": null,
+        "targeted_firmware_release_version": null,
+        "functions": [],
+        "variables": [],
     })
+}
+
+/// One device alone: it has more fields than in a list.
+fn shown_alone(row: &DeviceRow) -> Value {
+    let mut device = shown(row);
+    for (field, unknown) in [
+        ("mobile_secret", Value::Null),
+        ("current_build_target", Value::Null),
+        ("default_build_target", Value::Null),
+        ("firmware_updates_enabled", false.into()),
+        ("firmware_updates_forced", false.into()),
+    ] {
+        device[field] = unknown;
+    }
+    device
 }
 
 /// What the list of a product's devices can be asked with.
@@ -123,7 +150,7 @@ pub(crate) async fn show(
     Caller(actor): Caller,
     Path((product, device)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(shown(&state.control.get_product_device(&actor, &product, &device).await?)))
+    Ok(Json(shown_alone(&state.control.get_product_device(&actor, &product, &device).await?)))
 }
 
 /// Change name and notes of a device of a product.
@@ -135,7 +162,7 @@ pub(crate) async fn update(
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let change = DeviceChange::read(body)?;
-    Ok(Json(shown(&state.control.update_product_device(&actor, &product, &device, change).await?)))
+    Ok(Json(shown_alone(&state.control.update_product_device(&actor, &product, &device, change).await?)))
 }
 
 /// Take a device out of a product.
@@ -176,11 +203,11 @@ pub(crate) async fn show_own(
     Caller(actor): Caller,
     Path(device): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(shown(&state.control.own_device_row(&actor, &device, Action::GetDevice).await?)))
+    Ok(Json(shown_alone(&state.control.own_device_row(&actor, &device, Action::GetDevice).await?)))
 }
 
-/// Claim a device.
-#[utoipa::path(post, path = "/v1/devices", tag = "devices", request_body = Value, responses((status = 200, body = Value), (status = 403, body = Value)))]
+/// Claim a device: `{id, claim_code?}`. One in a product needs the right to change its devices, or a code of that product.
+#[utoipa::path(post, path = "/v1/devices", tag = "devices", request_body = Value, responses((status = 200, body = Value), (status = 400, body = Value), (status = 403, body = Value)))]
 pub(crate) async fn claim(
     State(state): State<AppState>,
     Caller(actor): Caller,
@@ -201,7 +228,7 @@ pub(crate) async fn update_own(
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let change = DeviceChange::read(body)?;
-    Ok(Json(shown(&state.control.update_own_device(&actor, &device, change).await?)))
+    Ok(Json(shown_alone(&state.control.update_own_device(&actor, &device, change).await?)))
 }
 
 /// Give a claimed device up.
@@ -213,4 +240,27 @@ pub(crate) async fn unclaim(
 ) -> Result<Json<Value>, ApiError> {
     state.control.unclaim_device(&actor, &device).await?;
     Ok(Json(json!({"ok": true})))
+}
+
+/// Agree that a product whose team one is not on takes a device that one has claimed: `{product_id}`; `null` takes it back.
+#[utoipa::path(put, path = "/v1/devices/{device}/agreement", tag = "devices", params(("device" = String, Path, description = "Device id or name")), request_body = Value, responses((status = 200, body = Value), (status = 400, body = Value)))]
+pub(crate) async fn agree(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    Path(device): Path<String>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let product = state.control.agree_to_product(&actor, &device, body).await?;
+    Ok(Json(json!({"ok": true, "product_id": product})))
+}
+
+/// Give out a code with which one device of the product can be claimed, once and within a day.
+#[utoipa::path(post, path = "/v1/products/{product}/device_claims", tag = "devices", params(("product" = String, Path, description = "Product id or slug")), responses((status = 200, body = Value), (status = 400, body = Value)))]
+pub(crate) async fn create_claim_code(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    Path(product): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let code = state.control.create_claim_code(&actor, &product).await?;
+    Ok(Json(json!({"claim_code": code.code, "device_ids": [], "expires_at": code.expires_at})))
 }

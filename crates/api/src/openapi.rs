@@ -59,6 +59,8 @@ use crate::{
         devices::claim,
         devices::update_own,
         devices::unclaim,
+        devices::agree,
+        devices::create_claim_code,
         test_run::sandbox,
         test_run::product,
         test_run::org,

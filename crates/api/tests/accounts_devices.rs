@@ -47,12 +47,12 @@ async fn devices_are_added_by_id_by_list_and_by_file() {
         )
     );
     let (_, added) =
-        app.post(&me.token, &path(&two), json!({"ids": [id(1), id(2), id(2), "nonsense", 5]})).await;
+        app.post(&me.token, &path(&two), json!({"ids": [id(1), id(2), id(2), "NonSense", 5]})).await;
     assert_eq!(
         added,
         json!({
             "updated": 1, "updatedDeviceIds": [id(2)], "existingDeviceIds": [],
-            "nonmemberDeviceIds": [id(1)], "invalidDeviceIds": ["nonsense", "5"],
+            "nonmemberDeviceIds": [id(1)], "invalidDeviceIds": ["NonSense", "5"],
         })
     );
     let file = format!("{}\r\n\r\n{}\r\n  {}  \r\nwhat\r\n", id(1), id(3), id(4));
@@ -121,7 +121,12 @@ async fn a_device_of_a_product_is_shown_changed_and_removed() {
             json!({
                 "id": device, "name": null, "owner": null, "product_id": product["id"], "platform_id": 6,
                 "notes": null, "groups": [], "online": false, "connected": false, "cellular": false,
-                "last_heard": null, "last_handshake_at": null,
+                "last_heard": null, "last_handshake_at": null, "denied": false, "development": false,
+                "quarantined": false, "serial_number": null, "firmware_product_id": null,
+                "last_ip_address": null, "system_firmware_version": null,
+                "targeted_firmware_release_version": null, "functions": [], "variables": [],
+                "mobile_secret": null, "current_build_target": null, "default_build_target": null,
+                "firmware_updates_enabled": false, "firmware_updates_forced": false,
             })
         )
     );
@@ -171,10 +176,11 @@ async fn a_device_is_claimed_by_one_person_at_a_time() {
 
     assert_eq!(app.delete(&me.token, &own).await, (200, json!({"ok": true})));
     assert_eq!(app.delete(&me.token, &own).await.0, 404);
-    assert_eq!(app.post(&other.token, "/v1/devices", json!({"id": device})).await.0, 200);
+    assert_eq!(app.post(&other.token, "/v1/devices", json!({"id": device})).await.0, 403, "not on the team");
+    assert_eq!(app.post(&me.token, "/v1/devices", json!({"id": device})).await.0, 200);
     let owner = format!("/v1/products/{}/devices/{device}/owner", product["id"]);
     assert_eq!(app.delete(&me.token, &owner).await.0, 204);
-    assert_eq!(app.get(&other.token, &own).await.0, 404);
+    assert_eq!(app.get(&me.token, &own).await.0, 404);
 }
 
 #[tokio::test]

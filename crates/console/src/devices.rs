@@ -160,7 +160,7 @@ fn added_text(done: &str) -> String {
         }
     };
     also(there, "there already");
-    also(elsewhere, "of another product, which they stay in");
+    also(elsewhere, "of another product or person, where they stay");
     also(invalid, "not an id of 24 hexadecimal digits");
     format!("{}.", said.join(", "))
 }

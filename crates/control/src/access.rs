@@ -91,7 +91,8 @@ impl Control {
         }
     }
 
-    /// A device of a product, by its id.
+    /// A device of a product, by its id. Its person is whose sandbox hears of it: who claimed it, while they may see the
+    /// product.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -100,7 +101,9 @@ impl Control {
         if let Some(known) = self.cache.device(product, id) {
             return Ok(Some(known));
         }
-        let device = self.store.device_of_product(product, id).await?.map(|row| row.device);
+        let row = self.store.device_of_product(product, id).await?;
+        let device =
+            row.map(|row| Device { user: row.device.user.filter(|_| row.claimer_sees), ..row.device });
         if let Some(device) = &device {
             self.cache.put_device(generation, product, device.clone());
         }

@@ -6,18 +6,19 @@ use serde_json::{Map, Value};
 use tributary_domain::{
     DeviceId,
     access::{Action, Actor},
-    account::{Device, Product},
+    account::Product,
     limits,
 };
 pub use tributary_store::devices::DeviceRow;
-use tributary_store::devices::{Claimed, DeviceFilter};
+use tributary_store::{
+    device_products::{Added, Import},
+    devices::DeviceFilter,
+};
 
 use crate::{Control, Error, fields::Fields};
 
 /// Most devices added by one request.
 const ADDED_AT_ONCE: usize = 10_000;
-/// Most devices in the list of a person's own.
-const OWN_DEVICES: i64 = 10_000;
 /// Rows on a page unless the caller says otherwise.
 const PAGE_ROWS: i64 = 25;
 /// Longest notes, in characters.
@@ -25,9 +26,12 @@ const NOTES_CHARS: usize = 10_000;
 /// Longest text that is repeated as an id that is none, in characters.
 const ECHOED_CHARS: usize = 100;
 
-/// Devices to add to a product, as texts that may or may not be ids.
-#[derive(Clone, Debug)]
-pub struct NewDevices(Vec<String>);
+/// Devices to add to a product, and the entries that are no ids, as they were written.
+#[derive(Clone, Debug, Default)]
+pub struct NewDevices {
+    ids: Vec<DeviceId>,
+    invalid: Vec<String>,
+}
 
 impl NewDevices {
     /// Reads `{id}` or `{ids: []}`.
@@ -64,20 +68,27 @@ impl NewDevices {
     }
 
     fn of(texts: Vec<String>) -> Result<NewDevices, Error> {
-        let mut seen = HashSet::new();
-        let texts: Vec<String> = texts
-            .into_iter()
-            .map(|text| text.trim().to_lowercase())
-            .filter(|text| !text.is_empty() && seen.insert(text.clone()))
-            .collect();
-        match texts.len() {
+        let (mut ids, mut invalid) = (HashSet::new(), HashSet::new());
+        let mut new = NewDevices::default();
+        for text in texts.into_iter().filter(|text| !text.trim().is_empty()) {
+            match text.trim().to_ascii_lowercase().parse() {
+                Ok(id) if ids.insert(id) => new.ids.push(id),
+                Ok(_) => {}
+                Err(_) if invalid.contains(&text) => {}
+                Err(_) => {
+                    invalid.insert(text.clone());
+                    new.invalid.push(text.chars().take(ECHOED_CHARS).collect());
+                }
+            }
+        }
+        match new.ids.len() + new.invalid.len() {
             0 => {
                 Err(Error::field("id", "give a device id, a list of them as ids, or a file with one a line"))
             }
             n if n > ADDED_AT_ONCE => {
                 Err(Error::field("ids", format!("at most {ADDED_AT_ONCE} at once, not {n}")))
             }
-            _ => Ok(NewDevices(texts)),
+            _ => Ok(new),
         }
     }
 }
@@ -89,7 +100,7 @@ pub struct AddedDevices {
     pub updated: Vec<DeviceId>,
     /// They were before.
     pub existing: Vec<DeviceId>,
-    /// They belong to another product and stay there.
+    /// They are in another product, or somebody claimed them who is not on the team and has not agreed. They stay there.
     pub nonmember: Vec<DeviceId>,
     /// They are no ids.
     pub invalid: Vec<String>,
@@ -169,10 +180,11 @@ impl Control {
         Ok((rows, (total + per_page - 1) / per_page))
     }
 
-    /// Adds devices to a product. Those that are not known yet are created; those of another product stay there.
+    /// Adds devices to a product. Those that are not known yet are created; those of another product stay there, and so
+    /// do those that somebody claimed who is not on the team and has not agreed.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`].
+    /// [`Error::NotFound`], [`Error::Forbidden`], a 400 `quota_exceeded` when the owner would have more than it may.
     pub async fn add_devices(
         &self,
         actor: &Actor,
@@ -180,21 +192,15 @@ impl Control {
         new: NewDevices,
     ) -> Result<AddedDevices, Error> {
         let product = self.product(actor, product, Action::ImportDevices).await?;
-        let mut ids = Vec::with_capacity(new.0.len());
-        let mut invalid = Vec::new();
-        for text in new.0 {
-            match text.parse() {
-                Ok(id) => ids.push(id),
-                Err(_) => invalid.push(text.chars().take(ECHOED_CHARS).collect()),
+        let most = self.most_devices();
+        let import = self.store.add_devices(product.id, &new.ids, most, self.by(actor)).await;
+        match import? {
+            Import::Done(Added { updated, existing, elsewhere }) => {
+                Ok(AddedDevices { updated, existing, nonmember: elsewhere, invalid: new.invalid })
             }
+            Import::TooMany { added } => Err(too_many_devices(most, added)),
+            Import::Gone => Err(Error::not_found(format!("product {}", product.id))),
         }
-        let added = self.store.add_devices(product.id, &ids, self.now()).await?;
-        Ok(AddedDevices {
-            updated: added.updated,
-            existing: added.existing,
-            nonmember: added.elsewhere,
-            invalid,
-        })
     }
 
     /// A device of a product, by id or name.
@@ -227,7 +233,8 @@ impl Control {
         self.write_device(row, change).await
     }
 
-    /// Takes a device out of a product. It stays with who claimed it.
+    /// Takes a device out of a product. It stays with who claimed it, with name and notes if that person may see them; one
+    /// that nobody claimed is forgotten.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
@@ -239,7 +246,7 @@ impl Control {
     ) -> Result<(), Error> {
         let product = self.product(actor, product, Action::RemoveDevice).await?;
         let row = self.device_row(&product, device).await?;
-        self.store.remove_device(product.id, row.device.id).await?;
+        self.store.remove_device(product.id, row.device.id, self.by(actor)).await?;
         Ok(())
     }
 
@@ -250,75 +257,9 @@ impl Control {
     pub async fn remove_device_owner(&self, actor: &Actor, product: &str, device: &str) -> Result<(), Error> {
         let product = self.product(actor, product, Action::RemoveDevice).await?;
         let row = self.device_row(&product, device).await?;
-        self.store.remove_device_owner(product.id, row.device.id).await?;
-        Ok(())
-    }
-
-    /// The devices that the actor has claimed, the first 10,000.
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`] for an API user.
-    pub async fn list_own_devices(&self, actor: &Actor) -> Result<Vec<DeviceRow>, Error> {
-        self.sandbox(actor, Action::ListDevices)?;
-        Ok(self.store.devices_of_user(actor.user, OWN_DEVICES).await?)
-    }
-
-    /// A device that the actor has claimed, by id or name, if the actor may do this.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for an API user.
-    pub async fn own_device_row(&self, actor: &Actor, key: &str, action: Action) -> Result<DeviceRow, Error> {
-        self.sandbox(actor, action)?;
-        let row = self.store.device_of_user(actor.user, key).await?;
-        row.ok_or_else(|| Error::not_found(format!("device {key}")))
-    }
-
-    /// As [`Control::own_device_row`], just the device.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for an API user.
-    pub async fn own_device(&self, actor: &Actor, key: &str, action: Action) -> Result<Device, Error> {
-        Ok(self.own_device_row(actor, key, action).await?.device)
-    }
-
-    /// Changes name and notes of a device that the actor has claimed.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for an API user.
-    pub async fn update_own_device(
-        &self,
-        actor: &Actor,
-        key: &str,
-        change: DeviceChange,
-    ) -> Result<DeviceRow, Error> {
-        let row = self.own_device_row(actor, key, Action::UpdateDevice).await?;
-        self.write_device(row, change).await
-    }
-
-    /// Claims a device; one that is not known yet is created.
-    ///
-    /// # Errors
-    /// A field error for what is no id, [`Error::Forbidden`] when somebody else has claimed it.
-    pub async fn claim_device(&self, actor: &Actor, body: Map<String, Value>) -> Result<DeviceId, Error> {
-        self.sandbox(actor, Action::UpdateDevice)?;
-        let mut fields = Fields::of(body);
-        let text = fields.required_name("id");
-        fields.finish()?;
-        let id: DeviceId = text.parse().map_err(|_| Error::field("id", "must be 24 hexadecimal digits"))?;
-        let claimed = self.store.claim_device(actor.user, id, self.now()).await?;
-        match claimed {
-            Claimed::Yes => Ok(id),
-            Claimed::Taken => Err(Error::Forbidden("somebody else has claimed this device".to_owned())),
+        if let Some(claimer) = row.device.user {
+            self.store.end_claim(claimer, row.device.id, self.by(actor)).await?;
         }
-    }
-
-    /// Gives a claimed device up.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for an API user.
-    pub async fn unclaim_device(&self, actor: &Actor, key: &str) -> Result<(), Error> {
-        let row = self.own_device_row(actor, key, Action::UpdateDevice).await?;
-        self.store.unclaim_device(actor.user, row.device.id).await?;
         Ok(())
     }
 
@@ -334,16 +275,34 @@ impl Control {
         row.ok_or_else(|| Error::not_found(format!("device {key}")))
     }
 
-    async fn write_device(&self, mut row: DeviceRow, change: DeviceChange) -> Result<DeviceRow, Error> {
+    pub(crate) async fn write_device(
+        &self,
+        mut row: DeviceRow,
+        change: DeviceChange,
+    ) -> Result<DeviceRow, Error> {
         if let Some(name) = change.name {
             row.device.name = name;
         }
         if let Some(notes) = change.notes {
             row.device.notes = notes;
         }
-        self.store.update_device(&row.device).await?;
-        Ok(row)
+        let found = self.store.update_device(&row.device).await?;
+        if found { Ok(row) } else { Err(Error::not_found(format!("device {}", row.device.id))) }
     }
+
+    /// `[quotas] devices`.
+    pub(crate) fn most_devices(&self) -> i64 {
+        i64::try_from(self.settings.quotas.devices).unwrap_or(i64::MAX)
+    }
+}
+
+/// Says which bound it is.
+pub(crate) fn too_many_devices(most: i64, added: usize) -> Error {
+    let before = match added {
+        0 => String::new(),
+        n => format!("; {n} of these were added before it was reached"),
+    };
+    Error::refused("quota_exceeded", format!("an owner may have {most} devices (quotas.devices){before}"))
 }
 
 #[cfg(test)]
@@ -356,7 +315,9 @@ mod tests {
         let new =
             NewDevices::read_file("\r\n0123456789ABCDEF01234567\r\n\n \"x\" \n0123456789abcdef01234567")
                 .unwrap();
-        assert_eq!(new.0, ["0123456789abcdef01234567", "x"]);
+        let ids: Vec<String> = new.ids.iter().map(ToString::to_string).collect();
+        assert_eq!(ids, ["0123456789abcdef01234567"]);
+        assert_eq!(new.invalid, ["x"]);
     }
 
     #[test]

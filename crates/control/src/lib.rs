@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod accounts_settings;
 pub mod audit;
 mod cache;
+pub mod claims;
 mod comparing;
 pub mod devices;
 mod drafting;

@@ -1,12 +1,36 @@
 //! Devices: who claimed them and which product they are in.
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row, sqlite::SqliteRow};
 use tributary_domain::{DeviceId, ProductId, Timestamp, UserId, account::Device};
 
 use crate::{
     Store, StoreError,
     read::{parsed, parsed_option},
 };
+
+/// Whether whoever claimed a device may see what is known of it: it is in no product, or they are on the product's team.
+macro_rules! claimer_sees {
+    () => {
+        "(devices.user_id IS NOT NULL AND (products.id IS NULL OR products.owner = 'u:' || devices.user_id
+          OR EXISTS (SELECT 1 FROM team WHERE team.user_id = devices.user_id
+                     AND team.scope IN (products.owner, 'p:' || products.id))))"
+    };
+}
+pub(crate) use claimer_sees;
+
+/// Devices with what lists show of them; `$tail` says which.
+macro_rules! select_devices {
+    ($tail:expr) => {
+        concat!(
+            "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
+                    users.username, products.platform_id, ",
+            claimer_sees!(),
+            " FROM devices LEFT JOIN users ON users.id = devices.user_id
+                           LEFT JOIN products ON products.id = devices.product_id ",
+            $tail
+        )
+    };
+}
 
 /// A device as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +41,8 @@ pub struct DeviceRow {
     pub owner: Option<String>,
     /// The platform of its product.
     pub platform_id: Option<i64>,
+    /// Whether who claimed it may see it: it is in no product, or that person is on the product's team.
+    pub claimer_sees: bool,
 }
 
 /// Which devices of a product a list is about.
@@ -26,26 +52,6 @@ pub struct DeviceFilter {
     pub id: Option<String>,
     /// Part of the name, case of ASCII letters does not count.
     pub name: Option<String>,
-}
-
-/// What became of devices that were to be added to a product.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    /// They are now in the product.
-    pub updated: Vec<DeviceId>,
-    /// They were before.
-    pub existing: Vec<DeviceId>,
-    /// They belong to another product and stay there.
-    pub elsewhere: Vec<DeviceId>,
-}
-
-/// What became of a device that was to be claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    /// It is the caller's now, or was before.
-    Yes,
-    /// It is somebody else's.
-    Taken,
 }
 
 impl Store {
@@ -58,17 +64,11 @@ impl Store {
         product: ProductId,
         id: DeviceId,
     ) -> Result<Option<DeviceRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
-                    users.username, products.platform_id
-             FROM devices LEFT JOIN users ON users.id = devices.user_id
-                          LEFT JOIN products ON products.id = devices.product_id
-             WHERE devices.product_id = $1 AND devices.id = $2",
-        )
-        .bind(product.0)
-        .bind(id.to_string())
-        .fetch_optional(&self.pool)
-        .await?;
+        let row = sqlx::query(select_devices!("WHERE devices.product_id = $1 AND devices.id = $2"))
+            .bind(product.0)
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
         row.map(|row| read_device(&row)).transpose()
     }
 
@@ -81,13 +81,9 @@ impl Store {
         product: ProductId,
         name: &str,
     ) -> Result<Option<DeviceRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
-                    users.username, products.platform_id
-             FROM devices LEFT JOIN users ON users.id = devices.user_id
-                          LEFT JOIN products ON products.id = devices.product_id
-             WHERE devices.product_id = $1 AND devices.name = $2 ORDER BY devices.id LIMIT 1",
-        )
+        let row = sqlx::query(select_devices!(
+            "WHERE devices.product_id = $1 AND devices.name = $2 ORDER BY devices.id LIMIT 1"
+        ))
         .bind(product.0)
         .bind(name)
         .fetch_optional(&self.pool)
@@ -117,15 +113,11 @@ impl Store {
         .fetch_one(&self.pool)
         .await?
         .get(0);
-        let rows = sqlx::query(
-            "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
-                    users.username, products.platform_id
-             FROM devices LEFT JOIN users ON users.id = devices.user_id
-                          LEFT JOIN products ON products.id = devices.product_id
-             WHERE devices.product_id = $1 AND devices.id LIKE $2 ESCAPE '\\'
+        let rows = sqlx::query(select_devices!(
+            "WHERE devices.product_id = $1 AND devices.id LIKE $2 ESCAPE '\\'
                    AND ($3 = '%' OR devices.name LIKE $3 ESCAPE '\\')
-             ORDER BY devices.id LIMIT $4 OFFSET $5",
-        )
+             ORDER BY devices.id LIMIT $4 OFFSET $5"
+        ))
         .bind(product.0)
         .bind(&id)
         .bind(&name)
@@ -141,17 +133,11 @@ impl Store {
     /// # Errors
     /// When the database does not answer or a row cannot be read.
     pub async fn devices_of_user(&self, user: UserId, limit: i64) -> Result<Vec<DeviceRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
-                    users.username, products.platform_id
-             FROM devices LEFT JOIN users ON users.id = devices.user_id
-                          LEFT JOIN products ON products.id = devices.product_id
-             WHERE devices.user_id = $1 ORDER BY devices.id LIMIT $2",
-        )
-        .bind(user.to_string())
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = sqlx::query(select_devices!("WHERE devices.user_id = $1 ORDER BY devices.id LIMIT $2"))
+            .bind(user.to_string())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(read_device).collect()
     }
 
@@ -160,14 +146,12 @@ impl Store {
     /// # Errors
     /// When the database does not answer or the row cannot be read.
     pub async fn device_of_user(&self, user: UserId, key: &str) -> Result<Option<DeviceRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT devices.id, devices.name, notes, devices.user_id, product_id, devices.created_at,
-                    users.username, products.platform_id
-             FROM devices LEFT JOIN users ON users.id = devices.user_id
-                          LEFT JOIN products ON products.id = devices.product_id
-             WHERE devices.user_id = $1 AND (devices.id = $2 OR devices.name = $3)
-             ORDER BY devices.id = $2 DESC, devices.id LIMIT 1",
-        )
+        let row = sqlx::query(select_devices!(concat!(
+            "WHERE devices.user_id = $1 AND (devices.id = $2 OR (devices.name = $3 AND ",
+            claimer_sees!(),
+            "))
+             ORDER BY devices.id = $2 DESC, devices.id LIMIT 1"
+        )))
         .bind(user.to_string())
         .bind(key.to_ascii_lowercase())
         .bind(key)
@@ -176,126 +160,24 @@ impl Store {
         row.map(|row| read_device(&row)).transpose()
     }
 
-    /// Puts devices into a product; those not known yet are created. One that belongs to another product stays there.
-    ///
-    /// # Errors
-    /// When it could not be committed; no device was changed.
-    pub async fn add_devices(
-        &self,
-        product: ProductId,
-        ids: &[DeviceId],
-        now: Timestamp,
-    ) -> Result<Added, StoreError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let mut added = Added::default();
-        for id in ids {
-            let changed = sqlx::query(
-                "INSERT INTO devices (id, product_id, created_at) VALUES ($1, $2, $3)
-                 ON CONFLICT (id) DO UPDATE SET product_id = excluded.product_id WHERE devices.product_id IS NULL",
-            )
-            .bind(id.to_string())
-            .bind(product.0)
-            .bind(now.0)
-            .execute(&mut *tx)
-            .await?;
-            if changed.rows_affected() > 0 {
-                added.updated.push(*id);
-            } else if in_product(&mut tx, product, *id).await? {
-                added.existing.push(*id);
-            } else {
-                added.elsewhere.push(*id);
-            }
-        }
-        tx.commit().await?;
-        Ok(added)
-    }
-
-    /// Takes a device out of a product. Says whether it was in it.
+    /// Sets name and notes of a device as long as it is where it was read: in the same product, with the same claimer. Says
+    /// whether it was.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn remove_device(&self, product: ProductId, id: DeviceId) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE devices SET product_id = NULL WHERE product_id = $1 AND id = $2")
-            .bind(product.0)
-            .bind(id.to_string())
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
-    /// Takes a device of a product away from whoever claimed it. Says whether it is in the product.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn remove_device_owner(&self, product: ProductId, id: DeviceId) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE devices SET user_id = NULL WHERE product_id = $1 AND id = $2")
-            .bind(product.0)
-            .bind(id.to_string())
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
-    /// Sets name and notes of a device that the caller has found under its owner or product before.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn update_device(&self, device: &Device) -> Result<(), StoreError> {
-        sqlx::query("UPDATE devices SET name = $2, notes = $3 WHERE id = $1")
-            .bind(device.id.to_string())
-            .bind(&device.name)
-            .bind(&device.notes)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// Claims a device for a user; one that is not known yet is created.
-    ///
-    /// # Errors
-    /// When it could not be committed.
-    pub async fn claim_device(
-        &self,
-        user: UserId,
-        id: DeviceId,
-        now: Timestamp,
-    ) -> Result<Claimed, StoreError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+    pub async fn update_device(&self, device: &Device) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "INSERT INTO devices (id, user_id, created_at) VALUES ($1, $2, $3)
-             ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
-             WHERE devices.user_id IS NULL OR devices.user_id = excluded.user_id",
+            "UPDATE devices SET name = $2, notes = $3 WHERE id = $1 AND product_id IS $4 AND user_id IS $5",
         )
-        .bind(id.to_string())
-        .bind(user.to_string())
-        .bind(now.0)
-        .execute(&mut *tx)
+        .bind(device.id.to_string())
+        .bind(&device.name)
+        .bind(&device.notes)
+        .bind(device.product.map(|product| product.0))
+        .bind(device.user.map(|user| user.to_string()))
+        .execute(&self.pool)
         .await?;
-        tx.commit().await?;
-        Ok(if done.rows_affected() > 0 { Claimed::Yes } else { Claimed::Taken })
-    }
-
-    /// Gives a claimed device up. Says whether the user had it.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn unclaim_device(&self, user: UserId, id: DeviceId) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE devices SET user_id = NULL WHERE user_id = $1 AND id = $2")
-            .bind(user.to_string())
-            .bind(id.to_string())
-            .execute(&self.pool)
-            .await?;
         Ok(done.rows_affected() > 0)
     }
-}
-
-async fn in_product(tx: &mut SqliteConnection, product: ProductId, id: DeviceId) -> Result<bool, StoreError> {
-    let row = sqlx::query("SELECT 1 FROM devices WHERE id = $1 AND product_id = $2")
-        .bind(id.to_string())
-        .bind(product.0)
-        .fetch_optional(tx)
-        .await?;
-    Ok(row.is_some())
 }
 
 /// The pattern for `LIKE` that finds a text anywhere; `%` alone when there is none.
@@ -315,5 +197,5 @@ fn read_device(row: &SqliteRow) -> Result<DeviceRow, StoreError> {
         product: row.get::<Option<i64>, _>(4).map(ProductId),
         created_at: Timestamp(row.get(5)),
     };
-    Ok(DeviceRow { device, owner: row.get(6), platform_id: row.get(7) })
+    Ok(DeviceRow { device, owner: row.get(6), platform_id: row.get(7), claimer_sees: row.get(8) })
 }

@@ -8,6 +8,8 @@ pub mod backlogs;
 pub mod changes;
 mod clock;
 pub mod delivery;
+pub mod device_claims;
+pub mod device_products;
 pub mod devices;
 pub mod failed;
 pub mod history;
@@ -37,7 +39,7 @@ pub mod users;
 pub mod vault;
 pub mod versions;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection as _,
@@ -97,6 +99,8 @@ impl StoreError {
 pub struct Store {
     pool: SqlitePool,
     vault: Vault,
+    /// Whose turn it is to add many devices.
+    imports: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -122,7 +126,7 @@ impl Store {
             .await?;
         sqlx::migrate!().run(&pool).await?;
         key_check::check(&pool, &vault).await?;
-        Ok(Store { pool, vault })
+        Ok(Store { pool, vault, imports: Arc::default() })
     }
 
     /// Closes the connections after the running statements.

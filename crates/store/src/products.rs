@@ -7,6 +7,7 @@ use tributary_domain::{Owner, ProductId, Timestamp, UserId, account::Product, in
 use crate::{
     Store, StoreError,
     audit::{self, By},
+    device_products,
     integrations::{self, Which},
     lookup::load,
     members::end_waiting,
@@ -140,11 +141,8 @@ impl Store {
         let left = load(&mut tx, &self.vault, Which::In(product.owner, product.id)).await?;
         leave_integrations(&mut tx, product.id, by.at).await?;
         tell_of_leaving(&mut tx, product.id, &left, by).await?;
-        for sql in [
-            "DELETE FROM product_hours WHERE product_id = $1",
-            "UPDATE devices SET product_id = NULL WHERE product_id = $1",
-            "DELETE FROM products WHERE id = $1",
-        ] {
+        device_products::leave(&mut tx, product.id, None).await?;
+        for sql in ["DELETE FROM product_hours WHERE product_id = $1", "DELETE FROM products WHERE id = $1"] {
             sqlx::query(sql).bind(product.id.0).execute(&mut *tx).await?;
         }
         // An API user has no role and belongs to one team: it goes with it, and its token with it.

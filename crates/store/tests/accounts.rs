@@ -4,10 +4,9 @@
 mod support;
 
 use support::{NOW, ORG, OWNER, USER, by, counts, fresh, world};
-use tributary_domain::{DeviceId, Timestamp, UserId, access::Role, outcome::Outcome, time::DAY_MS};
+use tributary_domain::{Timestamp, UserId, access::Role, outcome::Outcome, time::DAY_MS};
 use tributary_store::{
     Store, StoreError,
-    devices::Claimed,
     integrations::Which,
     team::{Changed, TeamOf},
     tokens::NewToken,
@@ -113,28 +112,6 @@ async fn an_organization_never_loses_its_last_owner() {
     let actions: Vec<String> =
         w.store.audit_of(OWNER, 3).await.unwrap().into_iter().map(|row| row.action).collect();
     assert_eq!(actions, ["team.remove", "team.update", "team.add"]);
-}
-
-#[tokio::test]
-async fn a_device_is_in_one_product_and_claimed_by_one_person() {
-    let w = world().await;
-    let (device, other) = (DeviceId(fresh()), UserId(fresh()));
-    w.store.create_user(other, "bob@example.com", "hash", NOW, false).await.unwrap();
-    let add = async |product| w.store.add_devices(product, &[device], NOW).await.unwrap();
-    assert_eq!(add(w.products[0]).await.updated, [device]);
-    assert_eq!(add(w.products[0]).await.existing, [device]);
-    assert_eq!(add(w.products[1]).await.elsewhere, [device]);
-    assert_eq!(w.store.claim_device(USER, device, NOW).await.unwrap(), Claimed::Yes);
-    assert_eq!(w.store.claim_device(other, device, NOW).await.unwrap(), Claimed::Taken);
-    assert!(!w.store.unclaim_device(other, device).await.unwrap());
-    let row = w.store.device_of_product(w.products[0], device).await.unwrap().unwrap();
-    assert_eq!((row.owner.as_deref(), row.platform_id), (Some("ada@example.com"), Some(13)));
-    assert!(w.store.remove_device(w.products[0], device).await.unwrap());
-    assert_eq!(add(w.products[1]).await.updated, [device]);
-    assert_eq!(
-        w.store.device_of_user(USER, &device.to_string()).await.unwrap().unwrap().device.product,
-        Some(w.products[1])
-    );
 }
 
 #[tokio::test]

@@ -149,6 +149,15 @@ async fn open_store(config: &Config, dir: &Path) -> Result<Store, StartError> {
     Ok(Store::open(&store_file, vault).await?)
 }
 
+/// Claims of devices that an update ended: said once, until it was said.
+async fn tell_of_ended_claims(store: &Store) -> Result<(), StartError> {
+    for claim in store.ended_claims().await? {
+        tracing::warn!(device = claim.device, claimed_by = claim.username, product = %claim.product,
+            "a claim ended: who had claimed the device is not on the team of its product");
+    }
+    Ok(store.forget_ended_claims().await?)
+}
+
 impl Server {
     /// Starts a server; when this returns it answers requests.
     ///
@@ -160,6 +169,7 @@ impl Server {
         // The log's lock is that of the whole folder.
         let log = EventLog::open(&dir.join(LOG_FILE), config.eventlog.options())?;
         let store = open_store(config, dir).await?;
+        tell_of_ended_claims(&store).await?;
         let addresses = Arc::new(address_policy(config)?);
         let targets = config.targets.settings(addresses.clone(), tributary_targets::settings::Clock(now));
         let targets = targets.map_err(|(name, error)| StartError::Setting(name, error))?;
