@@ -211,7 +211,7 @@ async fn a_claimed_device_enters_a_product_of_its_claimers_team_or_by_agreement(
     let (_, audit) = app.get(&owner.token, &path).await;
     let told = |device: String| {
         let rows = audit["audit"].as_array().unwrap();
-        rows.iter().any(|row| row["action"] == "device.add" && row["subject"] == json!(device))
+        rows.iter().any(|row| row["action"] == "device.add" && row["subject"]["id"] == json!(device))
     };
     assert!(told(id(1)) && told(id(2)), "{audit}");
 }
