@@ -37,7 +37,13 @@ async fn control(folder: &Path) -> Control {
     let pipeline = Pipeline::start(store.clone(), log, routes.clone(), clients, delivery).await.unwrap();
     let accounts = AccountSettings { signup: Signup::Open, ..AccountSettings::default() };
     let random = |bytes: &mut [u8]| getrandom::fill(bytes).unwrap();
-    Control::new(store, routes, pipeline, Sources { now, random }, Settings { accounts, targets })
+    Control::new(
+        store,
+        routes,
+        pipeline,
+        Sources { now, random },
+        Settings { accounts, targets, quotas: Default::default() },
+    )
 }
 
 /// A token that has been used, so that it is known by heart.

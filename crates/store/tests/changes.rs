@@ -11,6 +11,7 @@ use tributary_domain::{
 use tributary_store::{
     changes::{Change, Listens, TeamChanged},
     delivery::Batch,
+    device_claims::Claimed,
     integrations::Seen,
     members::MemberKey,
     secrets::SecretWrite,
@@ -147,17 +148,17 @@ async fn devices_are_told_once_they_may_be_known() {
     let product = w.products[0];
     let device = DeviceId([7; 12]);
     let mut feed = Follower { w: &w, last: w.store.last_change().await.unwrap() };
-    w.store.add_devices(product, &[device], NOW).await.unwrap();
+    w.store.add_devices(product, &[device], 1_000, by(NOW)).await.unwrap();
     assert_eq!(feed.told().await, []);
-    w.store.claim_device(USER, device, NOW).await.unwrap();
+    assert_eq!(w.store.claim_device(device, None, 1_000, by(NOW)).await.unwrap(), Claimed::Yes);
     assert_eq!(feed.told().await, [Change::Device(product, device)]);
-    w.store.unclaim_device(USER, device).await.unwrap();
+    w.store.end_claim(USER, device, by(NOW)).await.unwrap();
     let told = feed.told().await;
     assert!(
         told.contains(&Change::Device(product, device)) && told.contains(&Change::Claims(USER)),
         "{told:?}"
     );
-    w.store.remove_device(product, device).await.unwrap();
+    w.store.remove_device(product, device, by(NOW)).await.unwrap();
     assert_eq!(feed.told().await, [Change::Device(product, device)]);
 }
 

@@ -16,8 +16,8 @@ use tributary_domain::{
 };
 use tributary_store::{Store, Vault, delivery::Counted};
 use tributary_targets::{
-    Attempt, BoxFuture, Clients, Message, ResponseSettings, Settings as TargetSettings, Target,
-    Variables, net::ClientSettings,
+    Attempt, BoxFuture, Clients, Message, ResponseSettings, Settings as TargetSettings, Target, Variables,
+    net::ClientSettings,
 };
 
 use crate::{
