@@ -1,23 +1,22 @@
 //! Who is calling: the token of a request (contract 2.1).
 //!
 //! A token may stand in the `Authorization` header, in the query, or in a form body. The body can be read only once, so
-//! `find_token` reads form bodies (and no others) before the handlers, and leaves what it found in the request.
+//! `find_token` reads the beginning of a form before the handlers, where the token stands nowhere else, and leaves what it
+//! found in the request. Nobody's bytes are kept beyond that before it is known whose they are.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-};
+use std::convert::Infallible;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{ConnectInfo, FromRequestParts, Request},
+    extract::{FromRequestParts, Request},
     http::{Extensions, HeaderMap, header, request::Parts},
 };
+use tributary_control::addressed::Addressed;
 use tributary_domain::access::Actor;
 
 use crate::{
     AppState,
-    body::{FORM, media_type, read_bytes},
+    body::{FORM, First, UNPROVEN_BYTES, beginning_with, drain, first_part, media_type},
     error::{ApiError, TWO_TOKENS},
     form::pairs,
 };
@@ -27,7 +26,27 @@ pub(crate) const PARAMETER: &str = "access_token";
 
 /// The tokens that a request came with, found by [`find_token`].
 #[derive(Clone, Debug, Default)]
-struct Presented(Vec<String>);
+pub(crate) struct Presented {
+    tokens: Vec<String>,
+    /// How many of them stand outside of the body.
+    outside: usize,
+}
+
+impl Presented {
+    /// Whether a form that has been read to its end shows that there is more than one token.
+    pub(crate) fn is_one_too_many(&self, form: &[u8]) -> bool {
+        let more = parameter(form).count();
+        more > 0 && self.outside + more > 1
+    }
+}
+
+/// The caller's token was a good one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proven;
+
+/// A form that is longer than what is read of one that brings no token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooLong;
 
 /// The bytes of a form body that has been read already.
 #[derive(Clone, Debug)]
@@ -41,23 +60,33 @@ pub struct Caller(pub Actor);
 #[derive(Clone, Debug)]
 pub struct MaybeToken(pub Option<String>);
 
-/// The address that a request comes from; `None` when the server was started without telling it.
-#[derive(Clone, Copy, Debug)]
-pub struct Source(pub Option<IpAddr>);
+/// By whom the server was addressed, and how.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// As the server's connections tell it; nothing is known when it was started without.
+    pub addressed: Addressed,
+    host: Option<String>,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Source {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Source, Infallible> {
-        Ok(Source::of(&parts.extensions))
+        let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        Ok(Source { addressed: addressed(&parts.extensions), host: host.map(str::to_owned) })
     }
 }
 
 impl Source {
-    /// Where the request of these extensions comes from.
-    pub(crate) fn of(extensions: &Extensions) -> Source {
-        Source(extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()))
+    /// What links begin with.
+    pub(crate) fn base(&self) -> String {
+        self.addressed.base(self.host.as_deref())
     }
+}
+
+/// By whom the request of these extensions came.
+pub(crate) fn addressed(extensions: &Extensions) -> Addressed {
+    extensions.get::<Addressed>().cloned().unwrap_or_default()
 }
 
 impl FromRequestParts<AppState> for Caller {
@@ -65,7 +94,9 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Caller, ApiError> {
         let token = presented(parts)?.ok_or_else(ApiError::no_token)?;
-        Ok(Caller(state.control.authenticate(&token).await?))
+        let actor = state.control.authenticate(&token).await?;
+        parts.extensions.insert(Proven);
+        Ok(Caller(actor))
     }
 }
 
@@ -78,7 +109,7 @@ impl FromRequestParts<AppState> for MaybeToken {
 }
 
 fn presented(parts: &Parts) -> Result<Option<String>, ApiError> {
-    match parts.extensions.get::<Presented>().map(|found| &found.0[..]) {
+    match parts.extensions.get::<Presented>().map(|found| &found.tokens[..]) {
         None | Some([]) => Ok(None),
         Some([token]) => Ok(Some(token.clone())),
         Some(_) => Err(ApiError::bad_request(TWO_TOKENS)),
@@ -95,15 +126,32 @@ pub(crate) async fn find_token(request: Request) -> Result<Request, ApiError> {
     if let Some(query) = parts.uri.query() {
         tokens.extend(parameter(query.as_bytes()));
     }
-    let body = if media_type(&parts.headers).as_deref() == Some(FORM) {
-        let bytes = read_bytes(&parts.headers, body).await?;
-        tokens.extend(parameter(&bytes));
-        parts.extensions.insert(FormBytes(bytes.clone()));
-        Body::from(bytes)
+    let outside = tokens.len();
+    let is_form = media_type(&parts.headers).as_deref() == Some(FORM);
+    let body = if is_form && tokens.is_empty() {
+        match first_part(&parts.headers, body).await? {
+            First::Whole(bytes) => {
+                tokens.extend(parameter(&bytes));
+                parts.extensions.insert(FormBytes(bytes));
+                Body::empty()
+            }
+            First::Beginning(beginning, rest) => {
+                let looked_at = &beginning[..beginning.len().min(UNPROVEN_BYTES)];
+                let whole = looked_at.iter().rposition(|byte| *byte == b'&').unwrap_or_default();
+                tokens.extend(parameter(&beginning[..whole]));
+                if tokens.is_empty() {
+                    drain(rest).await;
+                    parts.extensions.insert(TooLong);
+                    Body::empty()
+                } else {
+                    beginning_with(beginning, rest)
+                }
+            }
+        }
     } else {
         body
     };
-    parts.extensions.insert(Presented(tokens));
+    parts.extensions.insert(Presented { tokens, outside });
     Ok(Request::from_parts(parts, body))
 }
 

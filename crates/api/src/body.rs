@@ -5,13 +5,15 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
+use bytes::BytesMut;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 use tributary_domain::limits;
 
 use crate::{
-    auth::{FormBytes, PARAMETER},
-    error::ApiError,
+    auth::{FormBytes, PARAMETER, Presented, Proven, TooLong},
+    error::{ApiError, TWO_TOKENS},
     form,
 };
 
@@ -19,6 +21,9 @@ use crate::{
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 /// Of a body that is too large, how much is still read and thrown away, so that the client gets to read the answer.
 const DRAINED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most of a body that is read before it is known whose it is, in bytes: more than a form of the largest event.
+pub(crate) const UNPROVEN_BYTES: usize = 64 * 1024;
 
 /// The body as an object. A form gives the same nested shape with texts as leaves; an empty body is an empty object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,11 +35,19 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     async fn from_request(mut request: Request, _state: &S) -> Result<Body, ApiError> {
         let already_read = request.extensions_mut().remove::<FormBytes>();
         let (parts, body) = request.into_parts();
+        let most =
+            if parts.extensions.get::<Proven>().is_some() { limits::BODY_BYTES } else { UNPROVEN_BYTES };
         let bytes = match already_read {
+            _ if parts.extensions.get::<TooLong>().is_some() => return Err(too_large(UNPROVEN_BYTES)),
             Some(FormBytes(bytes)) => bytes,
-            None => read_bytes(&parts.headers, body).await?,
+            None => read_bytes(&parts.headers, body, most).await?,
         };
-        read_object(media_type(&parts.headers).as_deref(), &bytes).map(Body)
+        let kind = media_type(&parts.headers);
+        let presented = parts.extensions.get::<Presented>();
+        if kind.as_deref() == Some(FORM) && presented.is_some_and(|found| found.is_one_too_many(&bytes)) {
+            return Err(ApiError::bad_request(TWO_TOKENS));
+        }
+        read_object(kind.as_deref(), &bytes).map(Body)
     }
 }
 
@@ -45,25 +58,83 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     (!kind.is_empty()).then(|| kind.to_ascii_lowercase())
 }
 
-/// The whole body, up to the limit of bodies.
-pub(crate) async fn read_bytes(headers: &HeaderMap, body: RawBody) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE, None);
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limits::BODY_BYTES) {
+fn too_large(most: usize) -> ApiError {
+    let told = (most < limits::BODY_BYTES).then(|| {
+        format!("the body is larger than {} KiB, the limit for callers who are not signed in", most / 1_024)
+    });
+    ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE, told)
+}
+
+/// Why a body could not be read to its end.
+fn broken(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let slow = causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    });
+    if slow {
+        let text = "the body came too slowly; send it again";
+        return ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", text);
+    }
+    ApiError::bad_request(format!("the body could not be read: {error}"))
+}
+
+/// The whole body, up to so many bytes.
+async fn read_bytes(headers: &HeaderMap, body: RawBody, most: usize) -> Result<Bytes, ApiError> {
+    if announced(headers).is_some_and(|length| length > most) {
         // Who waits for consent before sending is answered at once.
         if !headers.contains_key(header::EXPECT) {
             drain(body).await;
         }
-        return Err(too_large());
+        return Err(too_large(most));
     }
-    match Limited::new(body, limits::BODY_BYTES).collect().await {
+    match Limited::new(body, most).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(most)),
+        Err(error) => Err(broken(&*error)),
     }
 }
 
-async fn drain(body: RawBody) {
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok())
+}
+
+/// What was read of a body.
+pub(crate) enum First {
+    /// All of it.
+    Whole(Bytes),
+    /// The beginning, and the rest.
+    Beginning(Bytes, RawBody),
+}
+
+/// Reads the beginning of a body.
+pub(crate) async fn first_part(headers: &HeaderMap, mut body: RawBody) -> Result<First, ApiError> {
+    if announced(headers).is_some_and(|length| length > limits::BODY_BYTES) {
+        if !headers.contains_key(header::EXPECT) {
+            drain(body).await;
+        }
+        return Err(too_large(limits::BODY_BYTES));
+    }
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broken(&error))?;
+        read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if read.len() > UNPROVEN_BYTES {
+            return Ok(First::Beginning(read.freeze(), body));
+        }
+    }
+    Ok(First::Whole(read.freeze()))
+}
+
+/// The body again whose beginning was read.
+pub(crate) fn beginning_with(beginning: Bytes, rest: RawBody) -> RawBody {
+    let rest = rest.into_data_stream();
+    RawBody::from_stream(stream::iter([Ok(beginning)]).chain(rest))
+}
+
+/// Reads the rest of a body and throws it away, so that the client gets to read the answer.
+pub(crate) async fn drain(body: RawBody) {
     let mut body = Limited::new(body, DRAINED_BYTES);
     while let Some(Ok(_)) = body.frame().await {}
 }

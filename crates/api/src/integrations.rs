@@ -21,7 +21,7 @@ use tributary_domain::{
 use crate::{
     ApiError, AppState,
     at::{At, ORG, PRODUCT, SANDBOX},
-    auth::Caller,
+    auth::{Caller, Source},
     body::Body,
     paging::next_headers,
 };
@@ -93,21 +93,14 @@ pub(crate) fn wrapped(view: &View) -> Json<Value> {
 }
 
 /// The answer to a creation: the integration with `ok` and its address.
-pub(crate) fn created(view: &View, path: &str, headers: &HeaderMap) -> (StatusCode, Json<Value>) {
+pub(crate) fn created(view: &View, path: &str, source: &Source) -> (StatusCode, Json<Value>) {
     let mut body = shown(view);
     let is_webhook = view.integration.text("integration_type") == "Webhook";
     let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
-    let address = format!("{}{}/{id}", origin(headers), path.trim_end_matches('/'));
+    let address = format!("{}{}/{id}", source.base(), path.trim_end_matches('/'));
     body.insert(if is_webhook { "hookUrl" } else { "integrationUrl" }.to_owned(), address.into());
     body.insert("ok".to_owned(), true.into());
     (StatusCode::CREATED, Json(Value::Object(body)))
-}
-
-/// How the caller addressed us, as far as its headers say so; else nothing, which makes an address relative.
-pub(crate) fn origin(headers: &HeaderMap) -> String {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
-    text(header::HOST.as_str()).map(|host| format!("{scheme}://{host}")).unwrap_or_default()
 }
 
 async fn list(
@@ -132,11 +125,11 @@ async fn create(
     Caller(actor): Caller,
     at: At,
     uri: Uri,
-    headers: HeaderMap,
+    source: Source,
     Body(body): Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let view = state.control.create_integration(&actor, at.key(), body).await?;
-    Ok(created(&view, uri.path(), &headers))
+    Ok(created(&view, uri.path(), &source))
 }
 
 async fn show(State(state): State<AppState>, Caller(actor): Caller, at: At) -> Result<Json<Value>, ApiError> {

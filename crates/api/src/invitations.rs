@@ -15,9 +15,8 @@ use tributary_domain::access::Actor;
 
 use crate::{
     ApiError, AppState,
-    auth::{Caller, MaybeToken},
+    auth::{Caller, MaybeToken, Source},
     body::Body,
-    integrations::origin,
     paging::Paging,
     team::shown_role,
 };
@@ -32,13 +31,13 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/orgs/{org}/owner", post(transfer))
 }
 
-/// An invitation as who invites sees it, once; the address is of the request's `Host`.
-pub(crate) fn shown_link(link: &InvitationLink, headers: &HeaderMap) -> Value {
+/// An invitation as who invites sees it, once; its address is as links are.
+pub(crate) fn shown_link(link: &InvitationLink, source: &Source) -> Value {
     json!({
         "username": link.username,
         "role": shown_role(link.role),
         "token": link.token,
-        "url": format!("{}/v1/invitations/{}", origin(headers), link.token),
+        "url": format!("{}/v1/invitations/{}", source.base(), link.token),
         "expires_at": link.expires_at,
     })
 }

@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::to_bytes,
     extract::{DefaultBodyLimit, Request},
-    http::{Method, StatusCode, Uri, header},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -19,7 +19,7 @@ use tower_service::Service;
 use tributary_domain::limits;
 
 use crate::{
-    AppState, auth,
+    AppState, auth, cors,
     error::{ApiError, Told},
     request_limit,
 };
@@ -82,9 +82,22 @@ impl Service<Request> for Api {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let request = trim_slash(request);
+        let from_anywhere = cors::covers(request.uri().path());
+        if from_anywhere && let Some(consent) = cors::preflight(&request) {
+            return Box::pin(std::future::ready(Ok(consent)));
+        }
         let uri = request.uri().clone();
         let answer = catch_panic(uri, self.clone().answer(request));
-        Box::pin(async move { Ok(errors_as_json(answer.await).await) })
+        Box::pin(async move {
+            let mut answer = errors_as_json(answer.await).await;
+            let headers = answer.headers_mut();
+            if from_anywhere {
+                cors::allow(headers);
+            }
+            headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            Ok(answer)
+        })
     }
 }
 

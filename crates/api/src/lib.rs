@@ -16,6 +16,7 @@ pub mod streams;
 mod at;
 mod audit;
 mod configurations;
+mod cors;
 mod described;
 mod devices;
 mod events;

@@ -29,12 +29,12 @@ pub(crate) fn routes() -> Router<AppState> {
 #[utoipa::path(post, path = "/oauth/token", tag = "accounts", request_body(content = Value, content_type = "application/x-www-form-urlencoded"), responses((status = 200, body = Value), (status = 400, body = Value), (status = 429, body = Value)))]
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Source(from): Source,
+    source: Source,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<impl IntoResponse, ApiError> {
     let request = TokenRequest::read(basic_credentials(&headers), body)?;
-    let granted = state.control.grant_token(request, from).await?;
+    let granted = state.control.grant_token(request, source.addressed.from()).await?;
     let body = json!({
         "access_token": granted.access_token,
         "token_type": "bearer",

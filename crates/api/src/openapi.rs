@@ -68,6 +68,7 @@ use crate::{
         events::publish_product,
         events::publish_batch,
         events::publish_org,
+        streams::without_prefix,
         streams::everything,
         streams::own,
         streams::own_device,

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{AppState, openapi};
+use crate::{ApiError, AppState, auth::Source, openapi};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -40,9 +40,13 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Counts since the start of the process, in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain", body = String)))]
-pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
+/// Counts since the start of the process, in Prometheus' text format, for the addresses of `server.metrics_from`.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain", body = String), (status = 403, body = Value)))]
+pub(crate) async fn metrics(State(state): State<AppState>, source: Source) -> Response {
+    if !source.addressed.may_see_metrics() {
+        let text = "the server's figures are for the addresses in its setting server.metrics_from";
+        return ApiError::new(StatusCode::FORBIDDEN, "forbidden", text).into_response();
+    }
     let text = state.control.metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

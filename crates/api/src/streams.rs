@@ -1,6 +1,6 @@
 //! Live streams over HTTP: Server-Sent Events (contract 4.1).
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, hash::Hash, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -17,6 +17,7 @@ use tributary_control::{
     origin::Origin,
     streaming::{Heard, Listening, StreamOf},
 };
+use tributary_domain::UserId;
 
 use crate::{
     ApiError, AppState,
@@ -30,7 +31,7 @@ const RETRY_S: u64 = 10;
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
-        .route("/v1/events", get(everything))
+        .route("/v1/events", get(without_prefix))
         .route("/v1/events/{*prefix}", get(everything))
         .route("/v1/devices/events", get(own))
         .route("/v1/devices/events/{*prefix}", get(own))
@@ -48,49 +49,75 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/orgs/{org}/products/{product}/events/{*prefix}", get(org_product))
 }
 
-/// Open streams by source address; each address may have so many.
+/// Open streams by user and by source address; each may have so many.
 #[derive(Clone)]
 pub struct OpenStreams {
-    by_address: Arc<Mutex<HashMap<Origin, usize>>>,
+    by_user: Counted<UserId>,
+    by_address: Counted<Origin>,
+}
+
+/// How many are open of each; nobody has more than the most.
+#[derive(Clone)]
+struct Counted<K> {
+    open: Arc<Mutex<HashMap<K, usize>>>,
     most: usize,
+}
+
+/// One that is open, until it is dropped.
+struct Open<K: Hash + Eq> {
+    counted: Counted<K>,
+    key: K,
 }
 
 /// Counts one open stream until it is dropped.
 struct Opened {
-    streams: OpenStreams,
-    origin: Origin,
+    _of_user: Open<UserId>,
+    _of_address: Open<Origin>,
 }
 
-impl OpenStreams {
-    /// At most `most` streams from one address.
-    pub fn new(most: usize) -> OpenStreams {
-        OpenStreams { by_address: Arc::default(), most }
+impl<K: Hash + Eq + Copy> Counted<K> {
+    fn new(most: usize) -> Counted<K> {
+        Counted { open: Arc::default(), most }
     }
 
-    fn open(&self, origin: Origin) -> Result<Opened, ApiError> {
-        let mut by_address = self.by_address.lock();
-        let count = by_address.entry(origin).or_default();
+    fn open(&self, key: K, whose: &str) -> Result<Open<K>, ApiError> {
+        let mut open = self.open.lock();
+        let count = open.entry(key).or_default();
         if *count >= self.most {
-            let text =
-                format!("{} streams are open from this address, which is the limit; close some", self.most);
+            let text = format!("{} streams are open {whose}, which is the limit; close some", self.most);
             return Err(
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text).retry_after(RETRY_S)
             );
         }
         *count += 1;
-        Ok(Opened { streams: self.clone(), origin })
+        Ok(Open { counted: self.clone(), key })
     }
 }
 
-impl Drop for Opened {
+impl<K: Hash + Eq> Drop for Open<K> {
     fn drop(&mut self) {
-        let mut by_address = self.streams.by_address.lock();
-        if let Some(count) = by_address.get_mut(&self.origin) {
+        let mut open = self.counted.open.lock();
+        if let Some(count) = open.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&self.origin);
+                open.remove(&self.key);
             }
         }
+    }
+}
+
+impl OpenStreams {
+    /// At most so many streams of one user, and from one address.
+    pub fn new(per_user: usize, per_address: usize) -> OpenStreams {
+        OpenStreams { by_user: Counted::new(per_user), by_address: Counted::new(per_address) }
+    }
+
+    /// The user's bound is asked first, so that one user cannot use up the address that many share.
+    fn open(&self, user: UserId, origin: Origin) -> Result<Opened, ApiError> {
+        Ok(Opened {
+            _of_user: self.by_user.open(user, "with this user")?,
+            _of_address: self.by_address.open(origin, "from this address")?,
+        })
     }
 }
 
@@ -121,12 +148,12 @@ macro_rules! stream_handlers {
             #[utoipa::path(get, path = $path, tag = "events", responses((status = 200, content_type = "text/event-stream", body = String)))]
             pub(crate) async fn $handler(
                 State(state): State<AppState>,
-                Caller(_): Caller,
+                Caller(actor): Caller,
                 MaybeToken(token): MaybeToken,
-                Source(from): Source,
+                source: Source,
                 $named: Named,
             ) -> Result<Response, ApiError> {
-                let opened = state.open_streams.open(from.into())?;
+                let opened = state.open_streams.open(actor.user, source.addressed.origin())?;
                 let token = token.unwrap_or_default();
                 Ok(respond(state.control.listen(&token, $of, $named.get("prefix")).await?, opened))
             }
@@ -151,6 +178,12 @@ stream_handlers! {
     org_product, "/v1/orgs/{org}/products/{product}/events/{prefix}", |named| StreamOf::OrgProduct(named.get("org"), named.get("product"));
 }
 
+/// The stream of everything needs a prefix.
+#[utoipa::path(get, path = "/v1/events", tag = "events", responses((status = 400, body = serde_json::Value)))]
+pub(crate) async fn without_prefix(Caller(_): Caller) -> ApiError {
+    ApiError::bad_request("event prefix filter is required")
+}
+
 fn respond(listening: Listening, opened: Opened) -> Response {
     let head = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b":ok\n\n"))]);
     let events = stream::unfold((listening, opened), |(mut listening, opened)| async move {
@@ -166,4 +199,26 @@ fn respond(listening: Listening, opened: Opened) -> Response {
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     (headers, Body::from_stream(futures_util::StreamExt::chain(head, events))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_at_its_bound_before_the_address_that_it_shares() {
+        let streams = OpenStreams::new(2, 3);
+        let (ada, bob, eve) = (UserId([1; 12]), UserId([2; 12]), UserId([3; 12]));
+        let here = Origin::from(Some([192, 0, 2, 1].into()));
+        let elsewhere = Origin::from(Some([192, 0, 2, 2].into()));
+        let mut open = vec![streams.open(ada, here), streams.open(ada, here)];
+        assert!(open.iter().all(Result::is_ok));
+        assert!(streams.open(ada, elsewhere).is_err(), "wherever the user is");
+        open.push(streams.open(bob, here));
+        assert!(open.iter().all(Result::is_ok));
+        assert!(streams.open(eve, here).is_err(), "the address is full");
+        assert!(streams.open(eve, elsewhere).is_ok());
+        open.clear();
+        assert!(streams.by_user.open.lock().is_empty() && streams.by_address.open.lock().is_empty());
+    }
 }

@@ -10,7 +10,13 @@ use serde_json::{Value, json};
 use tributary_control::team::{Added, ApiUserToken, MemberChange, NewMember, TeamKey, TeamMember};
 use tributary_domain::access::{Actor, Role};
 
-use crate::{ApiError, AppState, auth::Caller, body::Body, invitations::shown_link, paging::Paging};
+use crate::{
+    ApiError, AppState,
+    auth::{Caller, Source},
+    body::Body,
+    invitations::shown_link,
+    paging::Paging,
+};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -62,13 +68,13 @@ async fn add(
     state: &AppState,
     actor: &Actor,
     key: TeamKey,
-    headers: &HeaderMap,
+    source: &Source,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let added = state.control.add_to_team(actor, &key, NewMember::read(body.0)?).await?;
     let body = match &added {
         Added::ApiUser(created) => json!({"ok": true, "created": shown_token(created)}),
-        Added::Invited(link) => json!({"ok": true, "invitation": shown_link(link, headers)}),
+        Added::Invited(link) => json!({"ok": true, "invitation": shown_link(link, source)}),
         Added::Person => json!({"ok": true}),
     };
     Ok((StatusCode::CREATED, Json(body)))
@@ -116,10 +122,10 @@ pub(crate) async fn add_org(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(org): Path<String>,
-    headers: HeaderMap,
+    source: Source,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    add(&state, &actor, TeamKey::Org(org), &headers, body).await
+    add(&state, &actor, TeamKey::Org(org), &source, body).await
 }
 
 /// Change a person's role, or an API user's name and scopes; new scopes come with a new token.
@@ -160,10 +166,10 @@ pub(crate) async fn add_product(
     State(state): State<AppState>,
     Caller(actor): Caller,
     Path(product): Path<String>,
-    headers: HeaderMap,
+    source: Source,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    add(&state, &actor, TeamKey::Product(product), &headers, body).await
+    add(&state, &actor, TeamKey::Product(product), &source, body).await
 }
 
 /// Change a member, as for an organization.

@@ -44,12 +44,12 @@ pub(crate) async fn show(Caller(actor): Caller) -> Json<Value> {
 #[utoipa::path(put, path = "/v1/user", tag = "accounts", request_body = Value, responses((status = 200, body = Value)))]
 pub(crate) async fn change(
     State(state): State<AppState>,
-    Source(from): Source,
+    source: Source,
     Caller(actor): Caller,
     MaybeToken(token): MaybeToken,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let change = PasswordChange::read(body)?;
-    state.control.change_password(&actor, &token.unwrap_or_default(), change, from).await?;
+    state.control.change_password(&actor, &token.unwrap_or_default(), change, source.addressed.from()).await?;
     Ok(Json(json!({"ok": true})))
 }

@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{StatusCode, Uri},
     routing::get,
 };
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use tributary_domain::{access::Action, draft::DEFAULT_TYPE};
 use crate::{
     ApiError, AppState,
     at::{At, PRODUCT, SANDBOX},
-    auth::Caller,
+    auth::{Caller, Source},
     body::Body,
     integrations::{created, shown},
 };
@@ -43,7 +43,7 @@ async fn create(
     Caller(actor): Caller,
     at: At,
     uri: Uri,
-    headers: HeaderMap,
+    source: Source,
     Body(mut body): Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     match body.get("integration_type") {
@@ -57,7 +57,7 @@ async fn create(
         }
     }
     let view = state.control.create_integration(&actor, at.key(), body).await?;
-    Ok(created(&view, uri.path(), &headers))
+    Ok(created(&view, uri.path(), &source))
 }
 
 async fn show(State(state): State<AppState>, Caller(actor): Caller, at: At) -> Result<Json<Value>, ApiError> {

@@ -304,3 +304,40 @@ async fn too_many_failed_sign_ins_have_to_wait() {
     pass(300);
     assert_eq!(app.sign_in(&me.username, PASSWORD).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_form_of_nobody_is_read_only_so_far_and_one_with_a_token_in_its_beginning_to_its_end() {
+    let app = TestApp::new().await;
+    let me = app.signed_up_user().await;
+    let filling = |bytes: usize| format!("data={}", "x".repeat(bytes));
+    let publish = |form: String| {
+        let app = &app;
+        async move { app.form("/v1/devices/events", &[], &form).await }
+    };
+    let token = format!("access_token={}", me.token);
+    let short = publish(format!("name=a&{}&{token}", filling(16_000))).await;
+    assert_eq!(short.status, 200, "{short:?}");
+    // Too long for an event, so its data is refused and not its length or its token.
+    let long = publish(format!("name=a&{token}&{}", filling(200_000))).await;
+    assert_eq!((long.status.as_u16(), &long.json()["errors"][0]["field"]), (400, &json!("data")), "{long:?}");
+    for form in [format!("name=a&{}&{token}", filling(200_000)), filling(1_000_000), filling(100_000)] {
+        let answer = publish(form).await;
+        assert_eq!(answer.status, 400);
+        assert_eq!(answer.json()["error_description"], "The access token was not found");
+    }
+    let twice = publish(format!("name=a&{token}&{}&{token}", filling(200_000))).await;
+    let bearer = format!("Bearer {}", me.token);
+    let both =
+        app.form("/v1/devices/events", &[("authorization", &bearer)], &format!("name=a&{token}")).await;
+    for answer in [twice, both] {
+        assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (400, &json!("invalid_request")));
+        assert!(answer.json()["error_description"].as_str().unwrap().contains("more than one way"));
+    }
+    for path in ["/oauth/token", "/v1/users"] {
+        for (headers, form) in
+            [(vec![], filling(100_000)), (vec![("authorization", "Bearer made-up")], filling(100_000))]
+        {
+            assert_eq!(app.form(path, &headers, &form).await.status, 413, "{path} {headers:?}");
+        }
+    }
+}

@@ -1,6 +1,11 @@
 //! The live stream of events, and publishing one.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use askama::Template;
 use axum::{
@@ -13,13 +18,12 @@ use axum::{
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tributary_control::{
     place::PlaceKey,
     publish::NewEvent,
     streaming::{Heard, StreamOf},
 };
-use tributary_domain::access::Action;
+use tributary_domain::{UserId, access::Action};
 
 use crate::{
     Console,
@@ -32,8 +36,43 @@ use crate::{
 
 /// A byte at least this often, so that nothing between takes the stream for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);
-/// Streams that are open at all pages together.
-pub(crate) const OPEN_STREAMS: usize = 1_000;
+/// Streams that are open at the pages of one person.
+const OPEN_STREAMS: usize = 100;
+
+/// Open streams by person.
+#[derive(Clone, Default)]
+pub(crate) struct OpenStreams(Arc<Mutex<HashMap<UserId, usize>>>);
+
+/// One open stream, until it is dropped.
+struct Opened {
+    streams: OpenStreams,
+    user: UserId,
+}
+
+impl OpenStreams {
+    /// One more of this person; `None` where that is one too many.
+    fn open(&self, user: UserId) -> Option<Opened> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(user).or_default();
+        if *count >= OPEN_STREAMS {
+            return None;
+        }
+        *count += 1;
+        Some(Opened { streams: self.clone(), user })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.user);
+            }
+        }
+    }
+}
 
 pub(crate) fn routes() -> Router<Console> {
     let mut router = Router::new();
@@ -160,10 +199,10 @@ async fn listen(
         PlaceKey::Product(product) => StreamOf::Product(product.to_owned()),
         PlaceKey::Org(org) => StreamOf::Org(org.to_owned()),
     };
-    let listening = console.listen_traced(&here.session.token, of, prefix).await?;
-    let Ok(place) = Semaphore::try_acquire_owned(Arc::clone(console.streams())) else {
+    let Some(place) = console.streams().open(here.session.actor.user) else {
         return Ok(StatusCode::TOO_MANY_REQUESTS.into_response());
     };
+    let listening = console.listen_traced(&here.session.token, of, prefix).await?;
     let head = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b":ok\n\n"))]);
     let events = stream::unfold((listening, place), |(mut listening, place)| async move {
         let bytes = match listening.next(KEEP_ALIVE).await? {
@@ -177,4 +216,20 @@ async fn listen(
         (header::CACHE_CONTROL, "no-cache, no-store"),
     ];
     Ok((headers, Body::from_stream(head.chain(events))).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_has_so_many_streams_and_takes_none_from_others() {
+        let (streams, [ada, bob]) = (OpenStreams::default(), [1, 2].map(|n| UserId([n; 12])));
+        let mut open: Vec<_> = (0..OPEN_STREAMS).filter_map(|_| streams.open(ada)).collect();
+        assert_eq!(open.len(), OPEN_STREAMS);
+        assert!(streams.open(ada).is_none());
+        assert!(streams.open(bob).is_some());
+        open.pop();
+        assert!(streams.open(ada).is_some());
+    }
 }

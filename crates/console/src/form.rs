@@ -1,21 +1,25 @@
 //! What a form sent: fields in their order, only after its text against forged requests was checked.
 
 use axum::{
-    body::Bytes,
+    body::to_bytes,
     extract::{FromRequest, Request},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Map, Value};
 use tributary_control::Error;
+use tributary_domain::limits;
 use url::form_urlencoded;
 
 use crate::{
     Console,
     error::{PageError, sentence},
-    session::{Session, is_ours, is_same_origin},
+    request_head::RequestHead,
+    session::Session,
 };
 
+/// Longest form of somebody who is not signed in (any more), in bytes.
+pub(crate) const UNPROVEN_BYTES: usize = 64 * 1024;
 /// The field, and the header of requests that a script makes, with the text against forged requests.
 pub(crate) const CSRF: &str = "csrf";
 const CSRF_HEADER: &str = "x-csrf";
@@ -121,21 +125,22 @@ impl FromRequest<Console> for Signed {
     type Rejection = PageError;
 
     async fn from_request(request: Request, console: &Console) -> Result<Signed, PageError> {
-        let headers = request.headers().clone();
+        let headers = RequestHead::new(request.headers(), request.extensions());
         let path = request.uri().path().to_owned();
         let session = crate::session::find(console, &headers).await?;
-        let bytes = Bytes::from_request(request, console).await.map_err(|_| PageError::too_large())?;
+        let most = if session.is_some() { limits::BODY_BYTES } else { UNPROVEN_BYTES };
+        let bytes = to_bytes(request.into_body(), most).await.map_err(|_| PageError::too_large())?;
         let fields = Fields::read(&bytes);
         let Some(session) = session else {
             // A form of another site comes without the cookie: it must not wait for somebody to sign in and send it.
-            if !is_ours(&headers) {
+            if !headers.is_ours() {
                 return Err(PageError::forged());
             }
             return Err(PageError::signed_out_while_writing(&headers, path, fields));
         };
         let header = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let given = header.unwrap_or_else(|| fields.text(CSRF));
-        match given == session.csrf && is_same_origin(&headers) {
+        match given == session.csrf && headers.is_same_origin() {
             true => Ok(Signed { session, fields }),
             false => Err(PageError::forged()),
         }

@@ -19,6 +19,7 @@ mod here;
 mod integrations;
 mod page;
 mod products;
+mod request_head;
 mod secrets;
 mod session;
 mod settings;
@@ -34,7 +35,6 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use tokio::sync::Semaphore;
 use tributary_control::Control;
 use tributary_domain::limits;
 
@@ -44,12 +44,11 @@ pub(crate) struct Console(Arc<Parts>);
 
 struct Parts {
     control: Control,
-    /// Places for open streams.
-    streams: Arc<Semaphore>,
+    streams: events::OpenStreams,
 }
 
 impl Console {
-    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+    pub(crate) fn streams(&self) -> &events::OpenStreams {
         &self.0.streams
     }
 }
@@ -64,9 +63,9 @@ impl Deref for Console {
 
 /// All pages. A path that is none has the router's fallback.
 pub fn router(control: Control) -> Router {
-    let streams = Arc::new(Semaphore::new(events::OPEN_STREAMS));
+    let streams = events::OpenStreams::default();
     Router::new()
-        .merge(sign_in::routes())
+        .merge(sign_in::routes().layer(DefaultBodyLimit::max(form::UNPROVEN_BYTES)))
         .merge(integrations::routes())
         .merge(products::routes())
         .merge(devices::routes())
@@ -106,4 +105,9 @@ async fn see_through(State(control): State<Control>, request: Request, next: Nex
         return next.run(request).await;
     }
     control.see_through(next.run(request)).await
+}
+
+/// Gives the answers of a router the headers of pages: for what is answered beside the pages.
+pub fn with_page_headers(router: Router) -> Router {
+    router.layer(from_fn(page::headers))
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tributary_control::Error;
 use tributary_domain::access::Actor;
 
-use crate::{Console, error::PageError};
+use crate::{Console, error::PageError, request_head::RequestHead};
 
 /// The cookie.
 const COOKIE: &str = "tributary_session";
@@ -63,33 +63,10 @@ pub(crate) fn csrf_of(token: &str) -> String {
 }
 
 /// The header that sets the cookie for `seconds`, or ends it with 0.
-pub(crate) fn set_cookie(headers: &HeaderMap, token: &str, seconds: i64) -> Option<HeaderValue> {
-    let proxied = headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
-    let secure = if proxied { "; Secure" } else { "" };
+pub(crate) fn set_cookie(head: &RequestHead, token: &str, seconds: i64) -> Option<HeaderValue> {
+    let secure = if head.addressed.is_secure() { "; Secure" } else { "" };
     let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     HeaderValue::try_from(text).ok()
-}
-
-/// Whether a request that writes comes from a page of ours, as far as the browser tells.
-pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
-    told_origin(headers).unwrap_or(true)
-}
-
-/// Whether the browser tells that a request comes from a page of ours.
-pub(crate) fn is_ours(headers: &HeaderMap) -> bool {
-    told_origin(headers).unwrap_or(false)
-}
-
-/// `None` when the browser tells nothing, as old ones and programs do.
-fn told_origin(headers: &HeaderMap) -> Option<bool> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let site = text("sec-fetch-site").map(|site| site == "same-origin");
-    let (origin, host) = (text("origin"), text("host").unwrap_or_default());
-    let origin = origin.map(|origin| origin.split_once("://").is_some_and(|(_, told)| told == host));
-    match (site, origin) {
-        (Some(site), Some(origin)) => Some(site && origin),
-        (one, other) => one.or(other),
-    }
 }
 
 #[cfg(test)]
@@ -105,27 +82,6 @@ mod tests {
         assert_eq!(cookie(&headers), Some("abc"));
         headers.insert(header::COOKIE, "not_tributary_session=abc; tributary_session=".parse().unwrap());
         assert_eq!(cookie(&headers), None);
-    }
-
-    #[test]
-    fn a_page_of_another_origin_is_told_apart() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, "tributary.example:8080".parse().unwrap());
-        assert!(is_same_origin(&headers));
-        assert!(!is_ours(&headers), "nothing is told");
-        headers.insert(header::ORIGIN, "https://tributary.example:8080".parse().unwrap());
-        assert!(is_same_origin(&headers) && is_ours(&headers));
-        for (site, same) in
-            [("same-origin", true), ("same-site", false), ("cross-site", false), ("none", false)]
-        {
-            headers.insert("sec-fetch-site", site.parse().unwrap());
-            assert_eq!((is_same_origin(&headers), is_ours(&headers)), (same, same), "{site}");
-        }
-        headers.remove("sec-fetch-site");
-        for other in ["https://evil.example", "null", "http://tributary.example"] {
-            headers.insert(header::ORIGIN, other.parse().unwrap());
-            assert!(!is_same_origin(&headers) && !is_ours(&headers), "{other}");
-        }
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! Settings: the person's own (password, tokens, new organizations) and those of an organization; joining by invitation.
 
-use std::net::SocketAddr;
-
 use askama::Template;
 use axum::{
-    Extension, Router,
-    extract::{ConnectInfo, Path, Query, RawForm, RawPathParams, State},
-    http::{HeaderMap, StatusCode, header},
+    Router,
+    extract::{Path, Query, RawForm, RawPathParams, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -26,9 +24,9 @@ use crate::{
     error::PageError,
     form::{Fields, Refused, Signed},
     here::{Here, ORG, SANDBOX},
-    integrations::origin,
     page::{Done, Page, may, render},
-    session::{self, is_same_origin, set_cookie},
+    request_head::RequestHead,
+    session::{self, set_cookie},
 };
 
 /// The plans that can be chosen, with what they include.
@@ -65,13 +63,13 @@ struct OwnPage {
     form: &'static str,
 }
 
-fn own_page(here: &Here, headers: &HeaderMap) -> OwnPage {
+fn own_page(here: &Here, headers: &RequestHead) -> OwnPage {
     OwnPage {
         page: here.page.clone().titled("Settings", "Settings"),
         plans: PLANS,
         lifetimes: LIFETIMES,
         is_new: false,
-        origin: origin(headers),
+        origin: headers.base(),
         token: String::new(),
         refused: Refused::default(),
         form: "",
@@ -85,7 +83,7 @@ struct New {
 
 async fn own(
     here: Here,
-    headers: HeaderMap,
+    headers: RequestHead,
     Query(done): Query<Done>,
     Query(new): Query<New>,
 ) -> Result<Response, PageError> {
@@ -96,7 +94,7 @@ async fn own(
 
 fn refused(
     here: &Here,
-    headers: &HeaderMap,
+    headers: &RequestHead,
     form: &'static str,
     error: Error,
     mut fields: Fields,
@@ -108,16 +106,14 @@ fn refused(
 
 async fn change_password(
     State(console): State<Console>,
-    info: Option<Extension<ConnectInfo<SocketAddr>>>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
     let changed = async {
         let change = PasswordChange::read(fields.body(&["current_password", "password"]))?;
-        let from = info.map(|info| info.0.0.ip());
-        console.change_password(&here.session.actor, &here.session.token, change, from).await
+        console.change_password(&here.session.actor, &here.session.token, change, headers.addressed.from()).await
     };
     match changed.await {
         Ok(()) => Ok(Redirect::to("/sandbox/settings?done=password").into_response()),
@@ -128,7 +124,7 @@ async fn change_password(
 async fn new_token(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -140,7 +136,7 @@ async fn new_token(
 
 async fn end_all(
     State(console): State<Console>,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, .. }: Signed,
 ) -> Result<Response, PageError> {
     console.end_all_tokens(&session.actor).await?;
@@ -154,7 +150,7 @@ async fn end_all(
 async fn new_org(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -209,7 +205,7 @@ async fn of_org(
 async fn change_org(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -239,7 +235,7 @@ struct InvitationPage {
 async fn invitation(
     State(console): State<Console>,
     Path(token): Path<String>,
-    headers: HeaderMap,
+    headers: RequestHead,
 ) -> Result<Response, PageError> {
     let user = session::find(&console, &headers).await?.map(|session| session.actor.username);
     Ok(render(&InvitationPage { token, user: user.unwrap_or_default(), wrong: String::new() })?
@@ -249,12 +245,11 @@ async fn invitation(
 async fn accept(
     State(console): State<Console>,
     Path(token): Path<String>,
-    info: Option<Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
+    headers: RequestHead,
     RawForm(bytes): RawForm,
 ) -> Result<Response, PageError> {
     // Nobody is signed in on this page as a rule; the link itself is what only the invited person has.
-    if !is_same_origin(&headers) {
+    if !headers.is_same_origin() {
         return Err(PageError::forged());
     }
     let fields = Fields::read(&bytes);
@@ -276,7 +271,7 @@ async fn accept(
     };
     let mut response = Redirect::to(&to).into_response();
     if joined.is_new {
-        let from = info.map(|info| info.0.0.ip());
+        let from = headers.addressed.from();
         let token = console.start_session(&joined.username, fields.text("password"), from).await?;
         if let Some(cookie) = set_cookie(&headers, &token, SESSION_SECONDS) {
             response.headers_mut().insert(header::SET_COOKIE, cookie);

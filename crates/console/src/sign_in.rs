@@ -1,12 +1,10 @@
 //! Signing in and out, the first account, and the way to the first page.
 
-use std::net::{IpAddr, SocketAddr};
-
 use askama::Template;
 use axum::{
     Router,
-    extract::{ConnectInfo, Query, RawForm, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Query, RawForm, State},
+    http::{StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -19,7 +17,8 @@ use crate::{
     error::{PageError, sentence},
     form::{CSRF, Fields, Signed},
     page::render,
-    session::{self, Session, is_same_origin, set_cookie},
+    request_head::RequestHead,
+    session::{self, Session, set_cookie},
 };
 
 pub(crate) fn routes() -> Router<Console> {
@@ -98,7 +97,7 @@ const OURS: &str = "http://tributary.invalid";
 /// Names of kept fields begin with this, so that they cannot be taken for the sign-in's own.
 const KEPT: &str = "kept.";
 
-async fn home(State(console): State<Console>, headers: HeaderMap) -> Result<Redirect, PageError> {
+async fn home(State(console): State<Console>, headers: RequestHead) -> Result<Redirect, PageError> {
     let Some(session) = session::find(&console, &headers).await? else {
         return Ok(Redirect::to(if console.has_users().await? { "/sign-in" } else { "/welcome" }));
     };
@@ -123,17 +122,12 @@ fn own_path(next: &str) -> &str {
     if plain && stays { next } else { "/" }
 }
 
-fn address(info: Option<ConnectInfo<SocketAddr>>) -> Option<IpAddr> {
-    info.map(|info| info.0.ip())
-}
-
 async fn sign_in(
     State(console): State<Console>,
-    info: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
+    headers: RequestHead,
     RawForm(bytes): RawForm,
 ) -> Result<Response, PageError> {
-    if !is_same_origin(&headers) {
+    if !headers.is_same_origin() {
         return Err(PageError::forged());
     }
     let fields = Fields::read(&bytes);
@@ -145,7 +139,7 @@ async fn sign_in(
         .filter(|(name, _)| name != CSRF)
         .collect();
     let (username, password) = (fields.text("username"), fields.text("password"));
-    let from = address(info.map(|extension| extension.0));
+    let from = headers.addressed.from();
     match console.start_session(username, password, from).await {
         Ok(token) if kept.is_empty() => signed_in(&headers, &token, Redirect::to(&next).into_response()),
         Ok(token) => {
@@ -168,7 +162,7 @@ async fn sign_in(
     }
 }
 
-fn signed_in(headers: &HeaderMap, token: &str, mut response: Response) -> Result<Response, PageError> {
+fn signed_in(headers: &RequestHead, token: &str, mut response: Response) -> Result<Response, PageError> {
     if let Some(cookie) = set_cookie(headers, token, SESSION_SECONDS) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
@@ -184,17 +178,16 @@ async fn welcome(State(console): State<Console>) -> Result<Response, PageError> 
 
 async fn create_first(
     State(console): State<Console>,
-    info: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
+    headers: RequestHead,
     RawForm(bytes): RawForm,
 ) -> Result<Response, PageError> {
-    if !is_same_origin(&headers) {
+    if !headers.is_same_origin() {
         return Err(PageError::forged());
     }
     let fields = Fields::read(&bytes);
     let created = async {
         console.sign_up(NewUser::read(fields.body(&["username", "password"]))?).await?;
-        let from = address(info.map(|extension| extension.0));
+        let from = headers.addressed.from();
         console.start_session(fields.text("username"), fields.text("password"), from).await
     };
     match created.await {
@@ -210,7 +203,7 @@ async fn create_first(
 
 async fn sign_out(
     State(console): State<Console>,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, .. }: Signed,
 ) -> Result<Response, PageError> {
     let Session { token, .. } = session;

@@ -4,7 +4,6 @@ use askama::Template;
 use axum::{
     Router,
     extract::{Query, RawPathParams, State},
-    http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -22,8 +21,8 @@ use crate::{
     form::{Fields, Refused, Signed},
     format::Moment,
     here::{Here, ORG, PRODUCT},
-    integrations::origin,
     page::{Done, Page, ProductTabs, may, render},
+    request_head::RequestHead,
 };
 
 pub(crate) fn routes() -> Router<Console> {
@@ -152,7 +151,7 @@ fn body_of(fields: &Fields, names: &[&str]) -> Map<String, Value> {
 async fn add(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -176,7 +175,7 @@ async fn add(
                 "{} has no account yet. Hand on this link; it can be used once, within 7 days.",
                 link.username
             ),
-            secret: format!("{}/invitations/{}", origin(&headers), link.token),
+            secret: format!("{}/invitations/{}", headers.base(), link.token),
         },
         Err(error) => {
             let page = page_of(&console, &here, Refused::new(error, fields)?).await?;
@@ -190,7 +189,7 @@ async fn add(
 async fn change(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;

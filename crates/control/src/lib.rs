@@ -8,6 +8,7 @@
 pub mod access;
 pub mod accounts;
 pub mod accounts_settings;
+pub mod addressed;
 pub mod audit;
 mod cache;
 pub mod claims;

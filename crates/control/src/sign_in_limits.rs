@@ -1,5 +1,8 @@
 //! How often a sign-in may fail (contract 2.2): in a row for one address and user name, and within a window for one
 //! address. Kept in memory, so a restart forgets it.
+//!
+//! An address can be many people's (a company, a proxy that is not declared), so one that is over its bound locks out who
+//! fails and not everybody: a name that has not failed there may still try, and the answer to a wrong password is the wait.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,6 +16,10 @@ use crate::{Error, accounts_settings::AccountSettings, origin::Origin};
 
 /// Most addresses, and most pairs of address and user name, that are remembered.
 const REMEMBERED: usize = 10_000;
+/// So many times the failures that an address may have, and only who has signed in there before may try.
+const BEYOND: usize = 10;
+/// How long it is remembered that somebody signed in from an address, in milliseconds.
+const KNOWN_MS: i64 = 30 * 24 * 3_600_000;
 
 #[derive(Clone, Copy)]
 struct Row {
@@ -24,6 +31,8 @@ struct Row {
 struct Failures {
     rows: HashMap<(Origin, String), Row>,
     by_origin: HashMap<Origin, VecDeque<Timestamp>>,
+    /// Who signed in from where, and when last.
+    known: HashMap<(Origin, String), Timestamp>,
 }
 
 /// The failed sign-ins of the last minutes.
@@ -63,19 +72,22 @@ impl SignInLimits {
         let key = (origin, username.to_owned());
         if right {
             failures.rows.remove(&key);
+            make_room(&mut failures.known, |last| is_over(*last, KNOWN_MS, now));
+            failures.known.insert(key, now);
             return Ok(());
         }
+        let over = failures.over(settings, origin, 1);
         let window = settings.failure_window_ms;
-        make_room(&mut failures.rows, |row| row.last.plus_ms(window) <= now);
+        make_room(&mut failures.rows, |row| is_over(row.last, window, now));
         let row = failures.rows.entry(key).or_insert(Row { failed: 0, last: now });
         *row = Row { failed: row.failed.saturating_add(1), last: now };
         if settings.failures_per_address > 0 {
             make_room(&mut failures.by_origin, |times| {
-                times.back().is_none_or(|last| last.plus_ms(window) <= now)
+                times.back().is_none_or(|last| is_over(*last, window, now))
             });
             failures.by_origin.entry(origin).or_default().push_back(now);
         }
-        Ok(())
+        over.map_or(Ok(()), |first| Err(wait_until(first.plus_ms(window), now)))
     }
 }
 
@@ -93,26 +105,36 @@ impl Failures {
         if let Some(row) = self.rows.get_mut(&key) {
             row.last = row.last.min(now);
             let ends = row.last.plus_ms(settings.failure_window_ms);
-            if ends <= now {
+            if is_over(row.last, settings.failure_window_ms, now) {
                 self.rows.remove(&key);
             } else if settings.failures_per_user > 0 && row.failed >= settings.failures_per_user {
                 return Err(wait_until(ends, now));
             }
         }
+        let window = settings.failure_window_ms;
         if let Some(times) = self.by_origin.get_mut(&origin) {
-            let window = settings.failure_window_ms;
             times.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
-            while times.front().is_some_and(|first| first.plus_ms(window) <= now) {
+            while times.front().is_some_and(|first| is_over(*first, window, now)) {
                 times.pop_front();
             }
-            let full =
-                settings.failures_per_address > 0 && times.len() >= settings.failures_per_address as usize;
-            if let (true, Some(first)) = (full, times.front()) {
-                return Err(wait_until(first.plus_ms(window), now));
-            }
         }
-        Ok(())
+        let Some(first) = self.over(settings, origin, 1) else { return Ok(()) };
+        let is_known = self.known.get(&key).is_some_and(|last| !is_over(*last, KNOWN_MS, now));
+        let is_new = !self.rows.contains_key(&key) && self.over(settings, origin, BEYOND).is_none();
+        if is_known || is_new { Ok(()) } else { Err(wait_until(first.plus_ms(window), now)) }
     }
+
+    /// The first failure of an address that has so many times those it may have.
+    fn over(&self, settings: &AccountSettings, origin: Origin, times: usize) -> Option<Timestamp> {
+        let most = settings.failures_per_address as usize * times;
+        let failed = self.by_origin.get(&origin)?;
+        failed.front().copied().filter(|_| most > 0 && failed.len() >= most)
+    }
+}
+
+/// Whether so long has passed since. A time that is still to come was told by a clock that has been set back.
+fn is_over(since: Timestamp, ms: i64, now: Timestamp) -> bool {
+    !(0..ms).contains(&now.0.saturating_sub(since.0))
 }
 
 fn wait_until(at: Timestamp, now: Timestamp) -> Error {
@@ -165,14 +187,23 @@ mod tests {
     }
 
     #[test]
-    fn many_failures_block_the_address_until_the_first_is_old() {
+    fn an_address_with_many_failures_waits_but_who_has_not_failed_there_signs_in() {
         let limits = SignInLimits::default();
+        assert!(attempt(&limits, "known", 0, true));
         for n in 0..6 {
             assert!(attempt(&limits, &format!("name {n}"), n, false));
         }
-        assert!(!attempt(&limits, "another", 6, true));
-        assert!(!attempt(&limits, "another", 299, true));
-        assert!(attempt(&limits, "another", 300, true));
+        assert!(!attempt(&limits, "a wrong one", 6, false), "a wrong password is told to wait");
+        assert!(!attempt(&limits, "a wrong one", 6, true), "and so is who has failed, right or wrong");
+        assert!(!attempt(&limits, "name 0", 6, true));
+        assert!(attempt(&limits, "another", 6, true));
+        for n in 7..60 {
+            assert!(!attempt(&limits, &format!("name {n}"), 7, false));
+        }
+        assert!(!attempt(&limits, "yet another", 8, true), "far beyond, nobody tries who is not known there");
+        assert!(attempt(&limits, "known", 8, true));
+        assert!(attempt(&limits, "another", 8, true));
+        assert!(attempt(&limits, "yet another", 310, true));
     }
 
     #[test]
@@ -183,7 +214,7 @@ mod tests {
             assert!(attempt(&limits, if n % 2 == 0 { "ada" } else { "bob" }, day_s + n, false));
         }
         let settings = settings();
-        for name in ["ada", "another"] {
+        for name in ["ada", "bob"] {
             let refused = limits.check(&settings, here(), name, Timestamp(0));
             assert!(
                 matches!(refused, Err(Error::TooMany { retry_after_s }) if retry_after_s <= 300),
@@ -192,7 +223,7 @@ mod tests {
         }
         assert!(!attempt(&limits, "ada", 299, true));
         assert!(attempt(&limits, "ada", 300, true), "the window is over by the clock as it is now");
-        assert!(attempt(&limits, "another", 300, true));
+        assert!(attempt(&limits, "bob", 300, true));
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub enum AttemptClass {
     },
     /// Not attempted: the destination sleeps.
     Sleeping,
+    /// Not attempted: the server itself had nothing to attempt it with, such as a free file descriptor. That is no fault of
+    /// the destination and uses up none of its attempts.
+    NotMade,
 }
 
 impl AttemptClass {
@@ -72,6 +75,9 @@ pub enum Next {
 /// Longest `Retry-After` that is honoured, in milliseconds; a longer one counts as this.
 pub const RETRY_AFTER_MAX_MS: i64 = 15 * 60_000;
 
+/// The wait after which an attempt that could not be made is made, in milliseconds.
+pub const NOT_MADE_MS: i64 = 1_000;
+
 /// Decides what follows attempt number `attempt` (1 = the first) of class `class` that ended at `now`.
 ///
 /// `delays_ms[n]` is the wait before attempt `n + 2`; after the last one the delivery is dropped. A destination that asks
@@ -82,6 +88,7 @@ pub fn decide_retry(class: AttemptClass, attempt: u32, now: Timestamp, delays_ms
         AttemptClass::Final => return Next::Done(Outcome::Error),
         AttemptClass::Passing { retry_after_ms } => (Outcome::Error, retry_after_ms),
         AttemptClass::Sleeping => (Outcome::Skipped, None),
+        AttemptClass::NotMade => return Next::RetryAt { at: now.plus_ms(NOT_MADE_MS), attempt },
     };
     let usual = usize::try_from(attempt).ok().and_then(|n| delays_ms.get(n.saturating_sub(1)));
     match usual {
@@ -160,7 +167,7 @@ impl Health {
                 self.last_failure = now;
             }
             AttemptClass::Final if was_probe => self.score = 0,
-            AttemptClass::Final | AttemptClass::Sleeping => {}
+            AttemptClass::Final | AttemptClass::Sleeping | AttemptClass::NotMade => {}
         }
     }
 }
@@ -220,6 +227,8 @@ mod tests {
             (AttemptClass::Sleeping, 1, at(31_000, 2)),
             (AttemptClass::Sleeping, 2, at(61_000, 3)),
             (AttemptClass::Sleeping, 3, Next::Done(Outcome::Skipped)),
+            (AttemptClass::NotMade, 1, at(2_000, 1)),
+            (AttemptClass::NotMade, 3, at(2_000, 3)),
         ] {
             assert_eq!(decide_retry(class, attempt, now, &DELAYS), next, "{class:?} {attempt}");
         }
@@ -288,6 +297,7 @@ mod tests {
         let mut health = Health::default();
         for n in 0..1_000 {
             health.record(AttemptClass::Final, Timestamp(n));
+            health.record(AttemptClass::NotMade, Timestamp(n));
         }
         assert_eq!(health.admit(Timestamp(1_000)), Admission::Go);
     }

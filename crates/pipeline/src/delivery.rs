@@ -249,7 +249,10 @@ impl Delivery {
         let (message, part) = sent.unzip();
         self.metrics.attempt(&attempt.class);
         self.log_line(&job, message.as_ref(), &attempt, took);
-        self.show(&route, &job.event, &attempt, now).await;
+        // What was not attempted caused nothing.
+        if attempt.class != AttemptClass::NotMade {
+            self.show(&route, &job.event, &attempt, now).await;
+        }
         // Only what is shown of a reply needs all of a long one.
         attempt.reply.iter_mut().for_each(tributary_targets::Reply::shorten);
         let (id, place) = (job.id, job.place);

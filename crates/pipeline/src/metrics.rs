@@ -14,7 +14,7 @@ use tributary_domain::{
 #[derive(Debug, Default)]
 pub struct Metrics {
     events: AtomicU64,
-    attempts: [AtomicU64; 4],
+    attempts: [AtomicU64; 5],
     outcomes: [AtomicU64; 3],
     commits: AtomicU64,
     commit_failures: AtomicU64,
@@ -40,7 +40,7 @@ const STAGES: [&str; 2] = ["router", "recorder"];
 /// How long a stage may take before the server says that it is not ready, in milliseconds.
 const STANDS_STILL_MS: i64 = 10_000;
 
-const ATTEMPTS: [&str; 4] = ["success", "final", "passing", "sleeping"];
+const ATTEMPTS: [&str; 5] = ["success", "final", "passing", "sleeping", "not_made"];
 const OUTCOMES: [Outcome; 3] = [Outcome::Success, Outcome::Error, Outcome::Skipped];
 
 impl Metrics {
@@ -73,6 +73,7 @@ impl Metrics {
             AttemptClass::Final => 1,
             AttemptClass::Passing { .. } => 2,
             AttemptClass::Sleeping => 3,
+            AttemptClass::NotMade => 4,
         };
         self.attempts[index].fetch_add(1, Ordering::Relaxed);
     }

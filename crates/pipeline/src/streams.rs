@@ -1,27 +1,35 @@
 //! Live streams: every accepted event, and every event that an integration caused, to whoever listens now.
 //!
-//! Nothing is kept here. A subscriber that does not keep up is cut off rather than waited for; its client reconnects.
+//! Nothing is kept here. A subscriber that does not keep up is cut off rather than waited for; its client reconnects. What
+//! waited for it is dropped at that moment, by whoever sends: its connection may be one that nobody reads any more.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
-use parking_lot::RwLock;
-use tokio::sync::mpsc;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use tributary_domain::{
     Event, EventId, OrgId, ProductId, Timestamp, UserId,
     event::DEFAULT_TTL_SECONDS,
     hook_event::{Cause, HookEvent, INTERNAL_COREID},
 };
 
-/// Events that a subscriber may be behind before it is cut off.
-const SUBSCRIBER_QUEUE: usize = 1_024;
+/// How far behind a subscriber may be before it is cut off, in bytes.
+const SUBSCRIBER_BYTES: usize = 8 * 1024 * 1024;
+/// How far behind all subscribers together may be, in bytes; beyond it those are cut off that are behind by more than
+/// [`SMALL_BYTES`].
+const ALL_BYTES: usize = 64 * 1024 * 1024;
+/// See [`ALL_BYTES`].
+const SMALL_BYTES: usize = 32 * 1024;
+/// What an event costs besides its text, in bytes.
+const FRAME_BYTES: usize = 96;
 
 /// Where an event is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,16 +56,31 @@ pub struct Wanted {
     pub traced: bool,
 }
 
+/// What waits for a subscriber.
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    cut_off: bool,
+}
+
 struct Subscriber {
     wanted: Wanted,
-    queue: mpsc::Sender<Bytes>,
-    cut_off: AtomicBool,
+    queue: Mutex<Queue>,
+    /// There is something to take, or it was cut off.
+    changed: Notify,
+}
+
+fn cost(frame: &Bytes) -> usize {
+    frame.len() + FRAME_BYTES
 }
 
 #[derive(Default)]
 struct Hub {
     by_channel: RwLock<HashMap<Channel, Vec<Arc<Subscriber>>>>,
     count: AtomicUsize,
+    /// What waits for all subscribers.
+    bytes: AtomicUsize,
 }
 
 /// The live streams. Cheap to clone.
@@ -68,16 +91,26 @@ pub struct Streams(Arc<Hub>);
 pub struct Subscription {
     hub: Arc<Hub>,
     subscriber: Arc<Subscriber>,
-    queue: mpsc::Receiver<Bytes>,
 }
 
 impl Subscription {
     /// The next event as it goes over the wire (`event: …\ndata: …\n\n`); `None` when this subscriber was cut off.
     pub async fn next(&mut self) -> Option<Bytes> {
-        if self.subscriber.cut_off.load(Ordering::Relaxed) {
-            return None;
+        loop {
+            {
+                let mut queue = self.subscriber.queue.lock();
+                if queue.cut_off {
+                    return None;
+                }
+                if let Some(frame) = queue.frames.pop_front() {
+                    queue.bytes -= cost(&frame);
+                    self.hub.bytes.fetch_sub(cost(&frame), Ordering::Relaxed);
+                    return Some(frame);
+                }
+            }
+            // One that came meanwhile is remembered.
+            self.subscriber.changed.notified().await;
         }
-        self.queue.recv().await
     }
 }
 
@@ -92,7 +125,46 @@ impl Drop for Subscription {
                 }
             }
         }
-        self.hub.count.fetch_sub(1, Ordering::Relaxed);
+        drop(by_channel);
+        self.hub.cut_off(&mut self.subscriber.queue.lock());
+    }
+}
+
+impl Hub {
+    /// Ends a queue and gives back its memory; whether it had not ended before.
+    fn cut_off(&self, queue: &mut Queue) -> bool {
+        if std::mem::replace(&mut queue.cut_off, true) {
+            return false;
+        }
+        queue.frames = VecDeque::new();
+        self.bytes.fetch_sub(std::mem::take(&mut queue.bytes), Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Adds a frame to what waits for a subscriber, or cuts it off when it is too far behind.
+    fn push(&self, subscriber: &Subscriber, frame: Bytes) {
+        let mut queue = subscriber.queue.lock();
+        if queue.cut_off {
+            return;
+        }
+        let cost = cost(&frame);
+        let behind = queue.bytes + cost;
+        let all = self.bytes.fetch_add(cost, Ordering::Relaxed) + cost;
+        queue.bytes = behind;
+        // The one frame of a subscriber that keeps up is never too much.
+        let fits = queue.frames.is_empty()
+            || behind <= SUBSCRIBER_BYTES && (all <= ALL_BYTES || behind <= SMALL_BYTES);
+        if fits {
+            queue.frames.push_back(frame);
+        } else if self.cut_off(&mut queue) {
+            tracing::info!(
+                stream.prefix = subscriber.wanted.prefix,
+                "a stream does not keep up and is cut off"
+            );
+        }
+        drop(queue);
+        subscriber.changed.notify_one();
     }
 }
 
@@ -118,17 +190,17 @@ enum Origin<'a> {
 impl Streams {
     /// Begins to listen.
     pub fn subscribe(&self, wanted: Wanted) -> Subscription {
-        let (sender, queue) = mpsc::channel(SUBSCRIBER_QUEUE);
-        let subscriber = Arc::new(Subscriber { wanted, queue: sender, cut_off: AtomicBool::new(false) });
+        let subscriber = Arc::new(Subscriber { wanted, queue: Mutex::default(), changed: Notify::new() });
         let mut by_channel = self.0.by_channel.write();
         for channel in &subscriber.wanted.channels {
             by_channel.entry(*channel).or_default().push(subscriber.clone());
         }
         self.0.count.fetch_add(1, Ordering::Relaxed);
-        Subscription { hub: self.0.clone(), subscriber, queue }
+        drop(by_channel);
+        Subscription { hub: self.0.clone(), subscriber }
     }
 
-    /// How many listen.
+    /// How many listen; those that were cut off do so no more, whatever their connections are about.
     pub fn count(&self) -> usize {
         self.0.count.load(Ordering::Relaxed)
     }
@@ -194,10 +266,7 @@ impl Streams {
             heard.push(subscriber);
             let frame = &mut frames[usize::from(wanted.traced)];
             let frame = frame.get_or_insert_with(|| Bytes::from(render(shown, wanted.traced))).clone();
-            if subscriber.queue.try_send(frame).is_err() && !subscriber.cut_off.swap(true, Ordering::Relaxed)
-            {
-                tracing::info!(stream.prefix = wanted.prefix, "a stream does not keep up and is cut off");
-            }
+            self.0.push(subscriber, frame);
         }
     }
 }
@@ -248,6 +317,7 @@ fn render(shown: &Shown<'_>, traced: bool) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use futures_util::FutureExt as _;
     use tributary_domain::{IntegrationId, hook_event::HookKind};
 
     fn cause(name: &str) -> Cause {
@@ -307,21 +377,63 @@ mod tests {
             "event: temp/1\ndata: {\"data\":\"a \\\"b\\\"\\nc\",\"ttl\":60,\"published_at\":\"1970-01-01T00:00:00.000Z\",\
              \"coreid\":\"api\",\"productID\":12,\"version\":3}\n\n"
         );
-        assert!(both.queue.try_recv().is_err());
-        assert!(other.queue.try_recv().is_err());
+        assert!(both.subscriber.queue.lock().frames.is_empty());
+        assert!(other.next().now_or_never().is_none());
         drop((both, other));
         assert_eq!(streams.count(), 0);
         assert!(streams.0.by_channel.read().is_empty());
     }
 
+    fn of_size(bytes: usize) -> Event {
+        Event { data: Some("x".repeat(bytes).into()), ..event("temp") }
+    }
+
     #[tokio::test]
-    async fn a_subscriber_that_does_not_keep_up_is_cut_off() {
+    async fn a_subscriber_that_does_not_keep_up_is_cut_off_and_its_memory_given_back_at_once() {
         let streams = Streams::default();
         let mut slow = streams.subscribe(wanted(&[Channel::Product(PRODUCT)], ""));
-        for _ in 0..=SUBSCRIBER_QUEUE {
-            streams.show(&event("temp"), None);
+        let event = of_size(16_000);
+        for _ in 0..SUBSCRIBER_BYTES / 16_000 - 100 {
+            streams.show(&event, None);
         }
+        assert_eq!(streams.count(), 1);
+        assert!(slow.next().await.is_some(), "behind, and within the bound");
+        for _ in 0..200 {
+            streams.show(&event, None);
+        }
+        // Nobody has polled the stream since.
+        assert_eq!(streams.count(), 0);
+        assert_eq!(streams.0.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(slow.subscriber.queue.lock().frames.capacity(), 0);
         assert!(slow.next().await.is_none());
+        drop(slow);
+        assert_eq!(streams.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn many_unread_streams_together_are_bounded_and_who_reads_hears_on() {
+        let streams = Streams::default();
+        let listen = || streams.subscribe(wanted(&[Channel::Product(PRODUCT)], ""));
+        let unread: Vec<_> = (0..100).map(|_| listen()).collect();
+        let mut reads = listen();
+        let event = of_size(16_000);
+        for _ in 0..SUBSCRIBER_BYTES / 16_000 - 100 {
+            streams.show(&event, None);
+            assert!(reads.next().await.is_some());
+            let all = streams.0.bytes.load(Ordering::Relaxed);
+            assert!(all <= ALL_BYTES + 101 * SMALL_BYTES, "{all}");
+        }
+        assert!(streams.count() < 100, "{}", streams.count());
+        drop(unread);
+        assert_eq!(streams.0.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn one_event_larger_than_all_bounds_reaches_who_keeps_up() {
+        let streams = Streams::default();
+        let mut reads = streams.subscribe(wanted(&[Channel::Product(PRODUCT)], ""));
+        streams.show(&of_size(SUBSCRIBER_BYTES), None);
+        assert!(reads.next().await.is_some_and(|frame| frame.len() > SUBSCRIBER_BYTES));
     }
 
     #[tokio::test]

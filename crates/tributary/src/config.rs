@@ -3,11 +3,11 @@
 mod eventlog;
 mod quotas;
 mod redelivery;
+mod server;
 mod targets;
 
 use std::{
     fmt,
-    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -15,7 +15,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub(crate) use self::{eventlog::EventLogConfig, quotas::Quotas, redelivery::Redelivery, targets::Targets};
+pub(crate) use self::{
+    eventlog::EventLogConfig, quotas::Quotas, redelivery::Redelivery, server::Server, targets::Targets,
+};
 
 /// What every name of an environment variable of ours begins with.
 const ENV_PREFIX: &str = "TRIBUTARY_";
@@ -44,14 +46,6 @@ pub(crate) struct Config {
     pub(crate) targets: Targets,
     /// What the process says of itself.
     pub(crate) log: Log,
-}
-
-/// `[server]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Server {
-    /// Address and port to listen on.
-    pub(crate) listen: SocketAddr,
 }
 
 /// `[store]`
@@ -107,6 +101,8 @@ pub(crate) struct Delivery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
+    /// Open streams of one user; its pages in the console have as many besides.
+    pub(crate) streams_per_user: usize,
     /// Open streams from one address.
     pub(crate) streams_per_address: usize,
     /// Requests in a minute from one address; 0 = no limit.
@@ -121,12 +117,6 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// `text` or `json`.
     pub(crate) format: String,
-}
-
-impl Default for Server {
-    fn default() -> Server {
-        Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
-    }
 }
 
 impl Default for StoreConfig {
@@ -164,7 +154,7 @@ impl Default for Delivery {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { streams_per_address: 1_000, requests_per_minute: 0 }
+        Limits { streams_per_user: 250, streams_per_address: 1_000, requests_per_minute: 0 }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod cli;
 mod config;
+mod connections;
 mod demo;
 mod key;
 mod serve;

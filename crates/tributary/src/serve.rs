@@ -14,7 +14,7 @@ use tributary_targets::{
     net::{ClientSettings, Proxy},
 };
 
-use crate::{config::Config, key, site::Site};
+use crate::{config::Config, connections, key, site::Site};
 
 /// The file of the accounts, integrations and history.
 const STORE_FILE: &str = "tributary.db";
@@ -58,7 +58,7 @@ pub(crate) struct Server {
     pipeline: Pipeline,
     store: Store,
     closing: watch::Sender<bool>,
-    http: JoinHandle<io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 /// The present time.
@@ -164,6 +164,7 @@ impl Server {
     /// # Errors
     /// When a setting is wrong, something in the data folder cannot be opened, or the address is taken.
     pub(crate) async fn start(config: &Config) -> Result<Server, StartError> {
+        let http = config.server.connections(config.delivery.total_concurrency)?;
         let dir = &config.store.data_dir;
         make_folder(dir)?;
         // The log's lock is that of the whole folder.
@@ -199,7 +200,7 @@ impl Server {
         let state = AppState::from(Parts {
             control: control.clone(),
             request_limit: RequestLimit::new(config.limits.requests_per_minute),
-            open_streams: OpenStreams::new(config.limits.streams_per_address),
+            open_streams: OpenStreams::new(config.limits.streams_per_user, config.limits.streams_per_address),
         });
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
@@ -207,7 +208,7 @@ impl Server {
         let (closing, closed) = watch::channel(false);
         let http = {
             let site = Site::new(tributary_console::router(control), tributary_api::service(state));
-            tokio::spawn(http(listener, site, closed))
+            tokio::spawn(connections::serve(listener, site, http, closed))
         };
         Ok(Server { address, pipeline, store, closing, http })
     }
@@ -222,22 +223,6 @@ impl Server {
         self.pipeline.stop().await;
         self.store.close().await;
     }
-}
-
-async fn http(listener: TcpListener, site: Site, mut closed: watch::Receiver<bool>) -> io::Result<()> {
-    use axum::{ServiceExt as _, serve::ListenerExt as _};
-    // Answers are small and each is written whole: waiting for more to send would only delay them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    let service = site.into_make_service_with_connect_info::<SocketAddr>();
-    let shutdown = async move {
-        // A closed channel means that the server is gone, which is a stop as well.
-        let _ = closed.wait_for(|closed| *closed).await;
-    };
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
 }
 
 /// Waits for SIGTERM or Ctrl-C.

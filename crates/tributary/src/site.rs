@@ -11,7 +11,7 @@ use tower_service::Service;
 use tributary_api::Api;
 
 /// Where all paths of the API but a few begin.
-const API: &str = "/v1/";
+const API: [&str; 2] = ["/v1/", "/oauth/"];
 
 /// What the server answers with: the pages, and the API for every path that is no page.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ impl Site {
         let rest = Router::new()
             .fallback_service(api.clone())
             .layer(from_fn(tributary_console::not_found_for_people));
+        let rest = tributary_console::with_page_headers(rest);
         Site { pages: pages.fallback_service(rest), api }
     }
 }
@@ -41,7 +42,7 @@ impl Service<Request> for Site {
 
     fn call(&mut self, request: Request) -> Self::Future {
         // No page is there: events need not go by all of them first.
-        if request.uri().path().starts_with(API) {
+        if API.iter().any(|begins| request.uri().path().starts_with(begins)) {
             Either::Left(self.api.call(request))
         } else {
             Either::Right(self.pages.call(request))

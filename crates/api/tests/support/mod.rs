@@ -81,8 +81,11 @@ impl TestApp {
     pub(crate) async fn with(accounts: AccountSettings) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
-        let state =
-            Parts { control, request_limit: RequestLimit::default(), open_streams: OpenStreams::new(100) };
+        let state = Parts {
+            control,
+            request_limit: RequestLimit::default(),
+            open_streams: OpenStreams::new(100, 150),
+        };
         TestApp { router: router(state.into()), _folder: folder }
     }
 
@@ -92,7 +95,7 @@ impl TestApp {
         let accounts = AccountSettings::default();
         let control = tributary_control::testing::open(folder.path(), accounts, now).await.unwrap();
         let request_limit = RequestLimit::new(per_minute);
-        let state = Parts { control, request_limit, open_streams: OpenStreams::new(100) };
+        let state = Parts { control, request_limit, open_streams: OpenStreams::new(100, 150) };
         TestApp { router: router(state.into()), _folder: folder }
     }
 

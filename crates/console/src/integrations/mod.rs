@@ -19,7 +19,6 @@ use axum::{
 };
 
 pub(crate) use shown::id as shown_id;
-pub(crate) use view::origin;
 
 use crate::{
     Console,

@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::{
     extract::{Query, RawPathParams, State},
-    http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Map, Value, json};
@@ -25,6 +24,7 @@ use crate::{
     format::Moment,
     here::Here,
     page::{Page, render},
+    request_head::RequestHead,
 };
 
 /// What the configuration's list leaves out, since the head of the page says it.
@@ -174,7 +174,7 @@ pub(crate) async fn show(
     State(console): State<Console>,
     here: Here,
     Query(notice): Query<Notice>,
-    headers: HeaderMap,
+    headers: RequestHead,
 ) -> Result<Response, PageError> {
     let mut page = page_of(&console, &here, &headers, None).await?;
     page.page.notice = match notice.done.as_str() {
@@ -196,7 +196,7 @@ pub(crate) async fn show(
 async fn page_of(
     console: &Console,
     here: &Here,
-    headers: &HeaderMap,
+    headers: &RequestHead,
     test: Option<Tested>,
 ) -> Result<ViewPage, PageError> {
     let actor = &here.session.actor;
@@ -255,7 +255,7 @@ async fn page_of(
         refusal: here.refusal(console, Action::UpdateIntegration).await?,
         test,
         example_event: example_event(integration.text("event")),
-        origin: origin(headers),
+        origin: headers.base(),
         page: match here.product() {
             Some(_) => here.page.clone().titled("Products", &name),
             None => here.page.clone().titled("Integrations", &name),
@@ -285,13 +285,6 @@ fn example_event(prefix: &str) -> String {
     if prefix.ends_with('/') { format!("{prefix}example") } else { prefix.to_owned() }
 }
 
-/// How the person's browser addressed us.
-pub(crate) fn origin(headers: &HeaderMap) -> String {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
-    format!("{scheme}://{}", text("host").unwrap_or("localhost"))
-}
-
 /// The products on which it executes, with their names as far as the person may know them.
 pub(super) async fn products_of(console: &Console, here: &Here, view: &View) -> Result<Vec<On>, PageError> {
     let on = |id, slug: &str, name: &str| On { id, slug: slug.to_owned(), name: name.to_owned() };
@@ -316,7 +309,7 @@ pub(super) async fn products_of(console: &Console, here: &Here, view: &View) -> 
 pub(crate) async fn test(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -337,7 +330,7 @@ pub(crate) async fn test(
 pub(crate) async fn set_state(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Redirect, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -354,7 +347,7 @@ pub(crate) async fn set_state(
 pub(crate) async fn set_overrides(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Redirect, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;
@@ -409,7 +402,7 @@ pub(crate) async fn confirm(State(console): State<Console>, here: Here) -> Resul
 pub(crate) async fn delete(
     State(console): State<Console>,
     params: RawPathParams,
-    headers: HeaderMap,
+    headers: RequestHead,
     Signed { session, fields }: Signed,
 ) -> Result<Response, PageError> {
     let here = Here::new(&console, session, &params, &headers).await?;

@@ -27,7 +27,7 @@ use tower_service::Service;
 
 use super::{
     AddressPolicy, Resolve,
-    failure::ConnectError,
+    failure::{self, ConnectError},
     pool::{Shared, place_name},
     proxy::Proxy,
     tls::ALPN_HTTP_2,
@@ -129,7 +129,11 @@ impl Connector {
             return Ok(vec![literal]);
         }
         let found = self.resolver.resolve(host).await.unwrap_or_default();
-        if found.is_empty() { Err(ConnectError::NotFound) } else { Ok(found) }
+        match found.is_empty().then(failure::no_descriptor_now) {
+            None => Ok(found),
+            Some(None) => Err(ConnectError::NotFound),
+            Some(Some(error)) => Err(error.into()),
+        }
     }
 
     /// The addresses of the host that may be reached; an error when none may. It names an address only where the host is

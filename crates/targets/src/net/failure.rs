@@ -46,8 +46,23 @@ pub(super) fn unconnected(error: &ConnectError) -> Attempt {
     let failed = passing(error.to_string());
     match error {
         ConnectError::Refused(_) => Attempt { class: AttemptClass::Final, ..failed },
+        ConnectError::Io(error) if is_of_ours(error) => Attempt { class: AttemptClass::NotMade, ..failed },
         _ => failed,
     }
+}
+
+/// `ENFILE` and `EMFILE`, which have these numbers on every Unix.
+const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+
+/// Whether an error is this server's own: it has no file descriptor left.
+pub(super) fn is_of_ours(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|number| NO_DESCRIPTOR.contains(&number))
+}
+
+/// The error of this server where it has no file descriptor left now: resolvers do not tell that from a name without
+/// addresses.
+pub(super) fn no_descriptor_now() -> Option<io::Error> {
+    std::fs::File::open("/dev/null").err().filter(is_of_ours)
 }
 
 /// The attempt that ended with its connection.
@@ -57,9 +72,13 @@ pub(super) fn broken(error: &io::Error) -> Attempt {
 
 /// The attempt that ended in an error of the client.
 pub(super) fn attempt(error: &hyper_util::client::legacy::Error) -> Attempt {
-    let refused = causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ConnectError::Refused(_))));
     let failed = passing(text(error));
-    if refused { Attempt { class: AttemptClass::Final, ..failed } } else { failed }
+    let class = causes(error).find_map(|cause| match cause.downcast_ref()? {
+        ConnectError::Refused(_) => Some(AttemptClass::Final),
+        ConnectError::Io(error) if is_of_ours(error) => Some(AttemptClass::NotMade),
+        _ => None,
+    });
+    Attempt { class: class.unwrap_or(failed.class), ..failed }
 }
 
 /// Whether the server says that it has not begun with a request: it refused the stream, or its last stream is an earlier one.
@@ -109,6 +128,7 @@ fn io_text(error: &io::Error) -> String {
         io::ErrorKind::NetworkUnreachable => "ENETUNREACH",
         io::ErrorKind::AddrNotAvailable => "EADDRNOTAVAIL",
         io::ErrorKind::TimedOut => NOT_CONNECTED_IN_TIME,
+        _ if is_of_ours(error) => "EMFILE: the server has no file descriptor left for a connection",
         _ => return error.to_string(),
     };
     name.to_owned()
@@ -147,6 +167,18 @@ fn tls_text(error: &rustls::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_without_descriptors_has_made_no_attempt() {
+        for number in NO_DESCRIPTOR {
+            let attempt = unconnected(&ConnectError::from(io::Error::from_raw_os_error(number)));
+            assert_eq!(attempt.class, AttemptClass::NotMade);
+            assert!(attempt.error.is_some_and(|error| error.starts_with("EMFILE")));
+        }
+        let attempt = unconnected(&ConnectError::from(io::Error::from(io::ErrorKind::ConnectionRefused)));
+        assert_eq!(attempt.class, AttemptClass::Passing { retry_after_ms: None });
+        assert!(no_descriptor_now().is_none());
+    }
 
     #[test]
     fn errors_have_the_names_of_node() {

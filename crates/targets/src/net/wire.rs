@@ -4,13 +4,14 @@
 use std::{
     future::Future,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -23,6 +24,32 @@ use crate::Attempt;
 
 /// Most bytes of a peer that wait to be taken apart: those of one message, which the protocols here keep short.
 const INPUT_BYTES: usize = 256 * 1024;
+
+/// What a peer may say at once, in bytes.
+const SAID_AT_ONCE: f64 = 4_194_304.0;
+/// What a peer may say besides, in bytes a second: acknowledgements are a fraction of it. One that says more, such as pings
+/// or notices without an end, is read no faster, so that it costs a fraction of a core until the attempt's time is over.
+const SAID_PER_SECOND: f64 = 2_097_152.0;
+
+/// How much a peer may still say at the moment.
+struct Allowance {
+    bytes: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new() -> Allowance {
+        Allowance { bytes: SAID_AT_ONCE, at: Instant::now() }
+    }
+
+    /// Takes what was said; how long to wait before more is heard.
+    fn take(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.bytes = (self.bytes + passed * SAID_PER_SECOND).min(SAID_AT_ONCE) - bytes as f64;
+        (self.bytes < 0.0).then(|| Duration::from_secs_f64(-self.bytes / SAID_PER_SECOND))
+    }
+}
 
 /// The connectors of wires: their TLS offers no protocols, since brokers may refuse those of HTTP.
 #[derive(Clone)]
@@ -86,7 +113,13 @@ impl Clients {
             (None, Via::Checked | Via::Operator) => connector.tls.clone(),
         };
         let stream = connector.reach(host, port).await.map_err(|error| failure::unconnected(&error))?;
-        Ok(Wire { stream: Stream::Plain(stream), input: BytesMut::new(), tls, host: host.to_owned() })
+        Ok(Wire {
+            stream: Stream::Plain(stream),
+            input: BytesMut::new(),
+            tls,
+            host: host.to_owned(),
+            allowance: Allowance::new(),
+        })
     }
 }
 
@@ -97,19 +130,20 @@ pub(crate) struct Wire {
     pub(crate) input: BytesMut,
     tls: TlsConnector,
     host: String,
+    allowance: Allowance,
 }
 
 impl Wire {
     /// The same connection, encrypted from here on.
     pub(crate) async fn encrypted(self) -> Result<Wire, Attempt> {
-        let Wire { stream, input, tls, host } = self;
+        let Wire { stream, input, tls, host, allowance } = self;
         let plain = match stream {
             // What came in clear text must not be taken for what comes encrypted.
             Stream::Plain(plain) if input.is_empty() => plain,
             _ => return Err(failure::passing("EPROTO: the peer speaks before TLS has begun")),
         };
         let stream = encrypted(&tls, &host, plain).await.map_err(|error| failure::unconnected(&error))?;
-        Ok(Wire { stream: Stream::Tls(stream, None), input, tls, host })
+        Ok(Wire { stream: Stream::Tls(stream, None), input, tls, host, allowance })
     }
 
     /// Sends bytes.
@@ -128,7 +162,12 @@ impl Wire {
         }
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(failure::broken(&std::io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Ok(()),
+            Ok(said) => {
+                if let Some(wait) = self.allowance.take(said, Instant::now()) {
+                    sleep(wait).await;
+                }
+                Ok(())
+            }
             Err(error) => Err(failure::broken(&error)),
         }
     }
@@ -148,5 +187,27 @@ impl Wire {
     pub(crate) fn send_now(&mut self, bytes: &[u8]) {
         // Without them the peer sees the end of the connection, which says the same.
         let _: Option<Result<(), Attempt>> = self.send(bytes).now_or_never();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_floods_is_heard_at_a_steady_rate_and_others_at_once() {
+        let (mut allowance, begin) = (Allowance::new(), Instant::now());
+        allowance.at = begin;
+        for n in 0..4_000_u64 {
+            let now = begin + Duration::from_millis(n);
+            assert_eq!(allowance.take(2_000, now), None, "2 MB a second at {n} ms");
+        }
+        let (mut allowance, mut now, mut heard) = (Allowance::new(), begin, 0.0);
+        allowance.at = begin;
+        while now < begin + Duration::from_secs(10) {
+            heard += 65_536.0;
+            now += allowance.take(65_536, now).unwrap_or_default();
+        }
+        assert!(heard <= SAID_AT_ONCE + 10.0 * SAID_PER_SECOND + 2.0 * 65_536.0, "{heard}");
     }
 }
