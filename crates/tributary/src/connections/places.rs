@@ -1,7 +1,9 @@
 //! Who may stay connected: so many in all, and so many of one address.
 //!
-//! Where there is no room, the connection that has waited longest for a whole request makes some: it costs its caller at
-//! most a new connection, while refusing the newcomer would let whoever holds connections open keep all others out.
+//! Where there is no room, the connection that has waited longest for a whole head makes some: it costs its caller at
+//! most a new connection, while refusing the newcomer would let whoever holds connections open keep all others out. One
+//! that has been answered before makes room only when there is none of those, and when it has been idle for a while: its
+//! caller may be about to use it again.
 
 use std::{
     collections::HashMap,
@@ -20,6 +22,8 @@ use tributary_control::origin::Origin;
 const LOOKED_AT: usize = 256;
 /// A connection that has waited for less makes no room: its request is probably on the way.
 const SPARED: Duration = Duration::from_millis(50);
+/// As [`SPARED`] for one that has been answered before.
+const SPARED_IDLE: Duration = Duration::from_secs(5);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -123,14 +127,16 @@ impl Held {
         self.evicted.notified().await;
     }
 
-    /// Since when it has been waiting for a caller, if it may make room.
-    fn waits_since(&self) -> Option<Instant> {
-        match self.phase() {
-            Phase::Head(since) | Phase::Idle(since) if !self.blocked.load(Ordering::Relaxed) => {
-                (since.elapsed() >= SPARED).then_some(since)
-            }
-            _ => None,
-        }
+    /// Whether it is idle and since when it has been waiting for a caller, if it may make room.
+    fn waits_since(&self) -> Option<(bool, Instant)> {
+        let (is_idle, since) = match self.phase() {
+            Phase::Head(since) => (false, since),
+            Phase::Idle(since) => (true, since),
+            Phase::Serving | Phase::Evicted => return None,
+        };
+        let spared = if is_idle { SPARED_IDLE } else { SPARED };
+        let goes = since.elapsed() >= spared && !self.blocked.load(Ordering::Relaxed);
+        goes.then_some((is_idle, since))
     }
 
     /// Tells it to go, unless a request has come meanwhile.
@@ -169,7 +175,7 @@ impl List {
         }
     }
 
-    /// The one that has waited longest, of all or of the next few.
+    /// The one that makes room, of all or of the next few.
     fn longest_waiting(&mut self) -> Option<Arc<Held>> {
         let count = self.held.len().min(LOOKED_AT);
         let start = self.looked;
@@ -316,12 +322,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_waited_longest_makes_room_and_who_is_being_answered_never() {
+    async fn who_has_waited_longest_for_a_head_makes_room_and_who_is_answered_or_was_just_now_does_not() {
         let places = places(10, 3);
         let kept: Vec<Place> = (0..3).filter_map(|_| places.take(origin(1), false).ok()).collect();
         tokio::time::sleep(SPARED).await;
         kept[0].held().serves();
-        kept[1].held().head_begins();
+        kept[1].held().serves();
+        kept[1].held().served();
         let newcomer = places.take(origin(1), false);
         assert!(newcomer.is_ok());
         assert!(was_evicted(&kept[2]).await);
