@@ -50,6 +50,9 @@ pub(crate) async fn change(
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let change = PasswordChange::read(body)?;
-    state.control.change_password(&actor, &token.unwrap_or_default(), change, source.addressed.from()).await?;
+    state
+        .control
+        .change_password(&actor, &token.unwrap_or_default(), change, source.addressed.from())
+        .await?;
     Ok(Json(json!({"ok": true})))
 }

@@ -113,7 +113,9 @@ async fn change_password(
     let here = Here::new(&console, session, &params, &headers).await?;
     let changed = async {
         let change = PasswordChange::read(fields.body(&["current_password", "password"]))?;
-        console.change_password(&here.session.actor, &here.session.token, change, headers.addressed.from()).await
+        console
+            .change_password(&here.session.actor, &here.session.token, change, headers.addressed.from())
+            .await
     };
     match changed.await {
         Ok(()) => Ok(Redirect::to("/sandbox/settings?done=password").into_response()),

@@ -334,7 +334,14 @@ impl Routes {
             sets.entry(key).or_default().add("e", Arc::new(entry));
         }
         let sets = RwLock::new(sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect());
-        Routes(Arc::new(Index { store, settings, sources, sets, refreshing: Default::default() }))
+        Routes(Arc::new(Index {
+            store,
+            settings,
+            sources,
+            sets,
+            refreshing: Default::default(),
+            loaded_with: 0,
+        }))
     }
 
     pub(crate) async fn load_with(
