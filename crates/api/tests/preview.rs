@@ -525,9 +525,17 @@ async fn who_may_change_integrations_may_preview_them() {
     }
     let stranger = scene.app.signed_up_user().await;
     assert_eq!(scene.app.post(&stranger.token, &path, body.clone()).await.0, 404);
-    for (scopes, expected) in [(&["integrations:update"], 200), (&["integrations:test"], 403)] {
+    let mut sample = body.clone();
+    sample["events"] = json!([{"data": "x"}]);
+    for (scopes, last, own) in [
+        (&["integrations:update", "events:get"][..], 200, 200),
+        (&["integrations:update"], 403, 200),
+        (&["integrations:test"], 403, 403),
+    ] {
         let robot = scene.app.api_user(&scene.me, &scene.product(0), scopes).await;
-        assert_eq!(scene.app.post(&robot.token, &path, body.clone()).await.0, expected, "{scopes:?}");
+        let answers = [&body, &sample].map(|body| scene.app.post(&robot.token, &path, body.clone()));
+        let [of_last, of_own] = answers;
+        assert_eq!((of_last.await.0, of_own.await.0), (last, own), "{scopes:?}");
     }
     let free = scene.app.org(&scene.me, "free").await;
     let path = format!("/v1/orgs/{}/integrations/preview", free["id"].as_str().unwrap());

@@ -246,11 +246,7 @@ async fn show(
 }
 
 fn are(count: usize) -> String {
-    format!(
-        "{} {} being",
-        counted(count, "delivery").replace("deliverys", "deliveries"),
-        if count == 1 { "is" } else { "are" }
-    )
+    format!("{} {} being", counted(count, "delivery"), if count == 1 { "is" } else { "are" })
 }
 
 /// Delivers the ticked rows again.

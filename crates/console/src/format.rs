@@ -29,8 +29,12 @@ pub(crate) fn number(value: impl Borrow<i64>) -> String {
 
 /// `1` and "product" as `1 product`, `3` as `3 products`.
 pub(crate) fn counted(value: usize, noun: &str) -> String {
-    let s = if value == 1 { "" } else { "s" };
-    format!("{} {noun}{s}", number(i64::try_from(value).unwrap_or(i64::MAX)))
+    let number = number(i64::try_from(value).unwrap_or(i64::MAX));
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        _ if value == 1 => format!("{number} {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None => format!("{number} {noun}s"),
+    }
 }
 
 /// How long ago, in words.

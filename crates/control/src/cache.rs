@@ -48,7 +48,9 @@ impl Cache {
     pub(crate) fn forget<'c>(&self, changes: impl Iterator<Item = &'c Change>) {
         let mut maps = self.0.write();
         let (mut users, mut products) = (HashSet::new(), HashSet::new());
+        let mut teams = false;
         for change in changes {
+            teams |= matches!(change, Change::Team(..));
             match change {
                 Change::Token(token) => drop(maps.actors.remove(token)),
                 Change::User(user) | Change::Team(user, _) => drop(users.insert(*user)),
@@ -68,7 +70,10 @@ impl Cache {
         if !users.is_empty() {
             maps.actors.retain(|_, (actor, _)| !users.contains(&actor.user));
         }
-        if !products.is_empty() {
+        if teams {
+            // Whose a device's events are follows from what its claimer may see. Teams change seldom.
+            maps.devices.clear();
+        } else if !products.is_empty() {
             maps.devices.retain(|(product, _), _| !products.contains(product));
         }
         if !users.is_empty() || !products.is_empty() {

@@ -11,6 +11,7 @@ use tributary_domain::{
 use tributary_targets::{Attempt, Clients, Message, Variables};
 
 use crate::{
+    Settings,
     lanes::{Job, PLACE_BYTES, lane_name, unresolved_lane},
     metrics::Metrics,
     outcome::{Finished, hook_events},
@@ -96,6 +97,26 @@ fn for_the_log(mut message: Message) -> Message {
 }
 
 impl Delivery {
+    pub(crate) fn new(
+        clients: Clients,
+        routes: &Routes,
+        streams: &Streams,
+        reports: &mpsc::UnboundedSender<Report>,
+        metrics: &Arc<Metrics>,
+        settings: &Settings,
+    ) -> Delivery {
+        Delivery {
+            clients,
+            routes: routes.clone(),
+            streams: streams.clone(),
+            retry_delays_ms: settings.retry_delays_ms.as_slice().into(),
+            now: settings.now,
+            reports: reports.clone(),
+            metrics: metrics.clone(),
+            hard_work: Shares::new(1),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.now)()
     }

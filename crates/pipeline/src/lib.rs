@@ -49,6 +49,7 @@ use tributary_domain::{
 use tributary_store::{
     Store, StoreError,
     audit::{AUDIT_BYTES, AUDIT_ROWS, By},
+    backlogs::StoredBacklog,
     versions::OWNER_VERSIONS_BYTES,
 };
 use tributary_targets::{Attempt, Clients};
@@ -132,10 +133,7 @@ impl Pipeline {
         clients: Clients,
         settings: Settings,
     ) -> Result<Pipeline, StoreError> {
-        let head = *log.head().borrow();
-        let cursor = begin_behind(store.cursor(SHARD).await?, head);
-        let mut backlogs = store.backlogs(SHARD).await?;
-        backlogs.iter_mut().for_each(|backlog| backlog.cursor = backlog.cursor.min(head));
+        let (cursor, backlogs) = begin_at(&store, *log.head().borrow()).await?;
         let next_id = Arc::new(AtomicI64::new(store.last_pending_id().await? + 1));
         #[expect(
             clippy::disallowed_methods,
@@ -146,28 +144,20 @@ impl Pipeline {
         let (committed, behind) = watch::channel(cursor);
         let metrics = Arc::new(Metrics::begin((settings.now)()));
         let streams = Streams::default();
-        let delivery = Delivery {
-            clients,
-            streams: streams.clone(),
-            retry_delays_ms: settings.retry_delays_ms.as_slice().into(),
-            now: settings.now,
-            reports: reports.clone(),
-            metrics: metrics.clone(),
-            routes: routes.clone(),
-            hard_work: Shares::new(1),
-        };
+        let delivery = Delivery::new(clients, &routes, &streams, &reports, &metrics, &settings);
         let queue = Shares::new(router::QUEUE_BYTES);
         let (each, total) = (settings.lane_concurrency, settings.total_concurrency);
         let lanes = Lanes::new(delivery.clone(), queue.clone(), each, total);
         let waiting = take_up(&store, &routes, &lanes, &queue, &delivery).await?;
+        let (now, shown) = (settings.now, metrics.clone());
         let parts = Parts {
             store: store.clone(),
             shard: SHARD,
             waiting,
             reports: inbox,
             committed,
-            metrics: metrics.clone(),
-            now: settings.now,
+            metrics: shown,
+            now,
         };
         let redeliverer = Redeliverer::new(store.clone(), &reports, &next_id, &settings);
         let router = Router {
@@ -320,17 +310,20 @@ impl Pipeline {
     }
 }
 
-/// Where to go on: behind the cursor, unless the log ends before it. That is another log than the one that the cursor is
-/// of (an older copy was put in its place, or it was removed), and its next events must not be taken for old ones.
-fn begin_behind(cursor: u64, head: u64) -> u64 {
-    if cursor > head {
-        tracing::error!(
-            cursor,
-            log.head = head,
-            "the event log ends before what was dealt with: it was replaced"
-        );
+/// Where to go on: behind the cursor, with the backlogs, unless the log ends before it. That is another log than the one that
+/// they are of (an older copy was put in its place, or it was removed), and its next events must not be taken for old ones.
+async fn begin_at(store: &Store, head: u64) -> Result<(u64, Vec<StoredBacklog>), StoreError> {
+    let cursor = store.cursor(SHARD).await?;
+    if cursor <= head {
+        return Ok((cursor, store.backlogs(SHARD).await?));
     }
-    cursor.min(head)
+    tracing::error!(
+        cursor,
+        log.head = head,
+        "the event log ends before what was dealt with: it was replaced"
+    );
+    store.drop_backlogs(SHARD).await?;
+    Ok((head, Vec::new()))
 }
 
 /// Drops from the log what is behind the committed cursor, but for the window that previews look at.

@@ -326,7 +326,7 @@ impl Reading {
             let Some((after, last)) = backlog.next_stretch() else { return Some(false) };
             match self.router.log.read_after(after, READ_EVENTS, BACKLOG_READ_BYTES).await {
                 Ok(records) => {
-                    backlog.page.extend(records.into_iter().take_while(|record| record.seq <= last))
+                    backlog.page.extend(records.into_iter().take_while(|record| record.seq <= last));
                 }
                 Err(error) => {
                     backlog.read = failed(error, after).await?;

@@ -75,6 +75,22 @@ impl Store {
         }
         Ok(backlogs)
     }
+
+    /// Forgets the backlogs of a shard: its log is another one.
+    ///
+    /// # Errors
+    /// When it could not be committed; nothing was.
+    pub async fn drop_backlogs(&self, shard: i64) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for sql in [
+            "DELETE FROM backlog_sources WHERE backlog IN (SELECT id FROM backlogs WHERE shard = $1)",
+            "DELETE FROM backlogs WHERE shard = $1",
+        ] {
+            sqlx::query(sql).bind(shard).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
 }
 
 fn number(stored: i64) -> u64 {

@@ -299,6 +299,7 @@ fn keep_integrations(folder: &tempfile::TempDir, fleets: &[Fleet]) {
     rows.commit().expect("committed");
 }
 
+#[expect(clippy::disallowed_methods, reason = "the clock of these tests")]
 pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     Timestamp(i64::try_from(since.as_millis()).expect("this era"))

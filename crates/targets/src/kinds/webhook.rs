@@ -12,13 +12,10 @@ mod payload;
 mod signing;
 pub(crate) mod tls;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
-use tributary_domain::{
-    FieldError, integration::Config, limits::RENDERED_BYTES, sensitive::is_sensitive_query,
-};
+use tributary_domain::{FieldError, integration::Config, limits::RENDERED_BYTES};
 
 use self::{
     address::Address, defaults::Defaults, headers::Headers, method::Method, pairs::Pairs, payload::Payload,
@@ -27,10 +24,8 @@ use self::{
 use super::{check_common, field, flag};
 use crate::{
     Attempt, BoxFuture, Clients, Field, Kind, Message, ResponseSettings, Settings, Shape, Target, Variables,
-    fields::{Reader, scalar},
-    net::OwnTls,
-    net::Reading,
-    net::Via,
+    fields::Reader,
+    net::{OwnTls, Reading, Via},
 };
 
 /// `User-Agent` of every request that does not name another.
@@ -116,7 +111,7 @@ impl Webhook {
         let method = Method::read(&mut reader);
         let payload = Payload::read(&mut reader);
         let query = Pairs::read(&mut reader, "query").unwrap_or_default();
-        sensitive.extend(sensitive_query(config));
+        sensitive.extend(pairs::sensitive_query(config));
         let headers = Headers::read(&mut reader, &mut sensitive);
         let defaults = if reader.flag("noDefaults", false) { Defaults::NONE } else { Defaults::ALL };
         let (via, tls) = tls::read(&mut reader, &mut sensitive);
@@ -244,13 +239,6 @@ impl Target for Webhook {
     fn sensitive_values(&self) -> &[String] {
         &self.sensitive
     }
-}
-
-/// The values of `query` that logs must not show: those that are written out.
-fn sensitive_query(config: &Config) -> impl Iterator<Item = String> {
-    let entries = config.get("query").and_then(Value::as_object).into_iter().flatten();
-    let sensitive = entries.filter(|(name, _)| is_sensitive_query(name));
-    sensitive.filter_map(|(_, value)| scalar(value).map(Cow::into_owned)).filter(|text| !text.contains("{{"))
 }
 
 #[cfg(test)]

@@ -1,13 +1,23 @@
 //! `query` and `form`: names and values, percent-encoded. Objects and lists inside are written with brackets, as the
 //! `qs` package does: `a[b]=1`, `a[0]=2`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
+use tributary_domain::{integration::Config, sensitive::is_sensitive_query};
 use tributary_template::{RenderError, Scope};
 
 use crate::{
     fields::{Reader, scalar},
     text::{self, Text},
 };
+
+/// The values of `query` that logs must not show: those that are written out.
+pub(super) fn sensitive_query(config: &Config) -> impl Iterator<Item = String> {
+    let entries = config.get("query").and_then(Value::as_object).into_iter().flatten();
+    let sensitive = entries.filter(|(name, _)| is_sensitive_query(name));
+    sensitive.filter_map(|(_, value)| scalar(value).map(Cow::into_owned)).filter(|text| !text.contains("{{"))
+}
 
 /// Names and values in their order.
 #[derive(Debug, Default)]
