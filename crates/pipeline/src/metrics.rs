@@ -100,7 +100,7 @@ impl Metrics {
         self.alive[stage as usize].store(now.0, Ordering::Relaxed);
     }
 
-    /// What stands still, in words, if anything does: a stage that has not come round for [`STANDS_STILL_MS`].
+    /// What stands still, in words, if anything does: a stage that has not come round for ten seconds.
     pub fn stands_still(&self, now: Timestamp) -> Option<String> {
         STAGES.iter().zip(&self.alive).find_map(|(name, at)| {
             let since_ms = now.0 - at.load(Ordering::Relaxed);

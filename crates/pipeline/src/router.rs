@@ -1,7 +1,7 @@
 //! The router: takes events from the log, finds what they fire, and hands the deliveries, not rendered yet, to the lanes.
 //!
 //! Most events are read in the order of the log. Those of an owner that has as much in memory as its share allows stay
-//! in the log: they become a [backlog](crate::backlog) that is read apart, in turns, as its owner's deliveries end. The
+//! in the log: they become a *backlog* that is read apart, in turns, as its owner's deliveries end. The
 //! reading of all others goes on at once, so it never waits for anything but the disk.
 
 use std::sync::{

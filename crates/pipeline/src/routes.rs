@@ -1,7 +1,7 @@
 //! Which integrations an event fires: an index by product and sandbox, each entry swapped whole when it changes.
 //!
 //! Looking up costs one hash per length of prefix that is in use there, at most 64, however many integrations exist. The
-//! index holds no configurations; [`sources`](crate::sources) compile them when an event first needs them.
+//! index holds no configurations; `sources` compile them when an event first needs them.
 
 use std::{
     collections::{HashMap, HashSet},
