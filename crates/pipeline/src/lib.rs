@@ -1,9 +1,10 @@
 //! The data plane: from an accepted event to its outcome. The modules stand in the order of the flow.
 //!
-//! [`ingest`] makes an event durable; [`router`] takes it from the log, finds what it fires by [`routes`] and renders
-//! it ([`compiled`] says what a route runs, `sources` compile it once); [`lanes`] queue it by destination; [`delivery`] sends it and decides what follows; [`outcome`] says what that
-//! causes and shows; [`recorder`] commits it together with the cursor, with [`waiting`] for what comes later.
-//! [`streams`] show events to those who listen.
+//! [`ingest`] makes an event durable; [`router`] takes it from the log and finds what it fires by [`routes`], whose
+//! integrations `sources` compile when they are first needed ([`compiled`] says what a route runs); [`lanes`] queue
+//! deliveries by destination; [`delivery`] renders one when there is room ([`share`]), sends it and decides what follows;
+//! [`outcome`] says what that causes and shows; [`recorder`] commits it together with the cursors, with [`waiting`] for
+//! what comes later. [`streams`] show events to those who listen.
 //!
 //! Four rules hold everywhere: durable before 200; one commit per batch; a lane per destination; shares of what can be used
 //! up.
