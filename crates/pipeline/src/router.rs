@@ -44,6 +44,8 @@ const SLOT_BYTES: usize = 4 * 1024;
 pub(crate) const JOB_BYTES: usize = 256;
 /// Events that are routed between two chances for other tasks to run.
 const EVENTS_PER_TURN: usize = 64;
+/// Readings of what has just been accepted before a backlog has its turn, while there is more of it.
+const PAGES_BEFORE_TURN: usize = 16;
 /// Events, and deliveries, after which a backlog's turn ends.
 const BACKLOG_TURN: (usize, usize) = (256, 1_000);
 /// How often backlogs that did not fit are looked at again.
@@ -122,7 +124,15 @@ impl Router {
                 return;
             }
             reading.router.metrics.alive(Stage::Router, reading.router.delivery.now());
-            let Some(read) = reading.read().await else { return };
+            // Others do not wait for a backlog: what has just been accepted is looked at first.
+            let mut read = false;
+            for _ in 0..PAGES_BEFORE_TURN {
+                match reading.read().await {
+                    None => return,
+                    Some(false) => break,
+                    Some(true) => read = true,
+                }
+            }
             let turn = reading.turn().await;
             if turn == Turn::Down {
                 return;
