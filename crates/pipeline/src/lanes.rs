@@ -216,13 +216,18 @@ impl Lanes {
         let most = queued_at(self.0.queue.pressure(job.entry.owner()));
         let mut state = lane.state.lock();
         // One that a worker can take at once is no burden.
-        let at_once = state.queue.jobs.is_empty() && state.workers < self.0.concurrency;
+        // One worker finds out where deliveries go, one after the other, so that they keep their order.
+        let workers = if lane.is_unresolved() { 1 } else { self.0.concurrency };
+        let at_once = state.queue.jobs.is_empty() && state.workers < workers;
         if state.queue.is_full() || (state.queue.jobs.len() >= most && !at_once) {
             return Err(Box::new(job));
         }
         state.used = Instant::now();
+        if lane.is_unresolved() {
+            job.entry.begin_resolving();
+        }
         state.queue.push_back(job);
-        let more = state.one_more_worker(self.0.concurrency);
+        let more = state.one_more_worker(workers);
         drop(state);
         if more {
             self.0.start_worker(lane);
@@ -416,7 +421,7 @@ impl Inner {
 
     /// Puts a job into the lane of its destination.
     async fn resolve(self: &Arc<Inner>, lane: &Lane, job: Job) {
-        let found = self.delivery.lane_of(&job).await;
+        let (found, entry) = (self.delivery.lane_of(&job).await, job.entry.clone());
         lane.state.lock().running -= 1;
         match found {
             Ok(name) => {
@@ -426,6 +431,7 @@ impl Inner {
             }
             Err(why) => self.not_sent(lane, job, why).await,
         }
+        entry.end_resolving();
     }
 
     /// Makes an attempt.

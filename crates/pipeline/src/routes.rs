@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::RwLock;
@@ -112,6 +115,8 @@ pub(crate) struct Entry {
     /// The lane of all its deliveries, once its integration was compiled; `None` in it where their destination depends on
     /// the event, on secrets or on parameters.
     lane: OnceLock<Option<Arc<str>>>,
+    /// Its deliveries that wait for their lane to be found: later ones go behind them, to keep their order.
+    unresolved: AtomicUsize,
     /// The route, while its source has it, and the generation of the secrets that it was made with.
     route: RwLock<(u64, Weak<Route>)>,
 }
@@ -131,6 +136,7 @@ impl Entry {
             device: row.device.as_deref().map(Into::into),
             disabled: row.disabled,
             lane: OnceLock::new(),
+            unresolved: AtomicUsize::new(0),
             route: RwLock::default(),
         }
     }
@@ -157,8 +163,19 @@ impl Entry {
     /// The lane into which its deliveries go: that of their owner's for those whose destination is not known yet, if it
     /// is not the same for all of them or was not asked for so far.
     pub(crate) fn lane(&self) -> Arc<str> {
-        let known = self.lane.get().cloned().flatten();
+        let waits = self.unresolved.load(Ordering::Acquire) > 0;
+        let known = self.lane.get().filter(|_| !waits).cloned().flatten();
         known.unwrap_or_else(|| unresolved_lane(self.owner()).into())
+    }
+
+    /// One of its deliveries waits for its lane to be found.
+    pub(crate) fn begin_resolving(&self) {
+        self.unresolved.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is in its lane, or has ended.
+    pub(crate) fn end_resolving(&self) {
+        self.unresolved.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Whether all its deliveries go into the same lane, as far as is known.
@@ -329,6 +346,7 @@ impl Routes {
                 device: None,
                 disabled: false,
                 lane: OnceLock::new(),
+                unresolved: AtomicUsize::new(0),
                 route: RwLock::new((0, Arc::downgrade(&route))),
             };
             sets.entry(key).or_default().add("e", Arc::new(entry));
