@@ -87,6 +87,25 @@ test('a template that is endless work, in tests and previews', LIMIT, async (t) 
   });
 });
 
+test('a template that is endless work, in tests whose callers hang up', LIMIT, async (t) => {
+  const [scene, sink] = [await Scene.start(t), await Sink.start(t)];
+  await scene.tenant.hook({ url: sink.url, ...BOMB });
+  const [id] = scene.tenant.integrations;
+  await scene.watch(async ({ api, org }) => {
+    const end = performance.now() + 5_000;
+    const options = () => ({
+      method: 'POST',
+      headers: { authorization: `Bearer ${api.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ data: BOMB_DATA }),
+      signal: AbortSignal.timeout(30),
+    });
+    const hangUp = async () => {
+      while (performance.now() < end) await fetch(`${api.base}${org.scope}/integrations/${id}/test`, options()).catch(() => {});
+    };
+    await Promise.all([hangUp(), hangUp(), hangUp(), hangUp()]);
+  });
+});
+
 for (const [name, url] of [['answers', undefined], ['is dead', DEAD]]) {
   test(`a flood of tiny events to a destination that ${name}`, LIMIT, async (t) => {
     const [scene, sink] = [await Scene.start(t), await Sink.start(t)];

@@ -230,13 +230,13 @@ impl Delivery {
         let turn = self.hard_work.take(route.owner, 1).await;
         let (route, event) = (route.clone(), event.clone());
         let made = tokio::task::spawn_blocking(move || {
+            // Held until it is done, also when whoever asked for it has gone.
+            let _turn = turn;
             let variables = Delivery::variables(&route, &event).within(limits::RENDER_STEPS, OUTPUT_BYTES);
             make(&route, &variables)
         });
-        let made = made.await;
-        drop(turn);
         // It neither panics nor is aborted, but for the end of the process.
-        made.unwrap_or_else(|_| Err("the request could not be built".to_owned()))
+        made.await.unwrap_or_else(|_| Err("the request could not be built".to_owned()))
     }
 
     pub(crate) async fn send(&self, prepared: &Prepared) -> Attempt {

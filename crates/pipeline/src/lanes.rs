@@ -6,8 +6,8 @@
 //! than there is room for. A lane runs at most [`limits::LANE_CONCURRENCY`] deliveries at once and keeps the health of
 //! its destination. Where several events go in one request ([`tributary_targets::Target::together`]), that many requests.
 //!
-//! Where the destination depends on the event, deliveries go through their owner's *unresolved* lane first, whose workers
-//! find out where each one goes.
+//! Where the destination depends on the event, deliveries go through their owner's *unresolved* lane first, whose worker
+//! finds out where each one goes.
 
 use std::{
     collections::{HashMap, VecDeque},
